@@ -34,7 +34,7 @@ default_dir() {
 open_dir() {
   while :; do
     # Others may pass through (PostgreSQL can't run as root and needs its own corner) but not look around.
-    [ -d "$dir" ] || mkdir -p -m 711 "$dir"
+    if [ ! -d "$dir" ]; then mkdir -p "$dir" && chmod 711 "$dir"; fi
     if [ -L "$dir" ] || [ ! -O "$dir" ]; then die "$dir is not a directory of this user: choose another with --dir"; fi
     exec 9<"$dir"
     flock -w 600 9 || die "another services.sh has held $dir for ten minutes"
@@ -103,34 +103,31 @@ stop() {
 # ---- ports and secrets -----------------------------------------------------------------------------------------------
 
 # Below the range from which the kernel takes ports for outgoing connections (32768 and up), so that none of these can
-# occupy a port of ours while its server is away.
+# occupy a port of ours while its server is away. Sets `port`.
 free_port() {
-  local port
   for _ in $(seq 200); do
     port=$((20000 + (RANDOM << 15 | RANDOM) % 12000))
     [[ " ${ports_taken:-} " != *" $port "* ]] || continue
     grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null || break
   done
   ports_taken="${ports_taken:-} $port"
-  printf -v "$1" %s "$port"
 }
 
 # Ports and password are chosen once per directory: a server that died comes back where its clients look for it.
 settings() {
   if [ ! -f "$dir/settings" ]; then
-    local name
-    for name in amqp_port api_port dist_port epmd_port pg_port redis_port; do free_port "$name"; done
-    password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     (
       umask 077
-      for name in amqp_port api_port dist_port epmd_port pg_port redis_port password; do
-        printf '%s=%s\n' "$name" "${!name}"
+      for _ in amqp api distribution epmd postgres redis; do
+        free_port
+        printf '%s ' "$port"
       done >"$dir/settings.new"
+      od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >>"$dir/settings.new"
     )
     mv "$dir/settings.new" "$dir/settings"
   fi
-  # shellcheck disable=SC1091 # written above
-  . "$dir/settings"
+  # The file has no line end, which `read` reports as a failure.
+  read -r amqp_port api_port dist_port epmd_port pg_port redis_port password <"$dir/settings" || true
 }
 
 # ---- programs --------------------------------------------------------------------------------------------------------
@@ -206,7 +203,8 @@ install_missing() {
 
 rabbit_config() {
   local home=$dir/rabbit
-  mkdir -p -m 700 "$home" "$home/home"
+  mkdir -p "$home/home"
+  chmod 700 "$home"
   # The cookie is the key to the node: its own, so that no other node on the machine can be reached or reach it.
   [ -f "$home/home/.erlang.cookie" ] || printf %s "$password" >"$home/home/.erlang.cookie"
   chmod 400 "$home/home/.erlang.cookie"
@@ -293,7 +291,7 @@ become_pg_user() {
 }
 
 create_cluster() {
-  local home=$dir/postgres log=$dir/postgres.log socket_dir=$dir/postgres
+  local home=$dir/postgres log=$dir/initdb.log socket_dir=$dir/postgres
   rm -rf "$home/new"
   (cd "$home" && "${as_pg_user[@]}" "$pg_bin/initdb" -D "$home/new" --username millpond --pwfile "$home/password" \
     --auth scram-sha-256 --encoding UTF8 --locale C.UTF-8 --no-sync --no-instructions >>"$log" 2>&1 9<&-) ||
@@ -317,7 +315,8 @@ create_cluster() {
 start_postgres() {
   running postgres >/dev/null && return
   local home=$dir/postgres log=$dir/postgres.log
-  mkdir -p -m 700 "$home"
+  mkdir -p "$home"
+  chmod 700 "$home"
   printf '%s\n' "$password" >"$home/password"
   become_pg_user
   [ -d "$home/data" ] || create_cluster
@@ -327,13 +326,18 @@ start_postgres() {
   await PostgreSQL "$launched" "$log" postgres_is_ready
 }
 
-# Backends of a killed server end by themselves, but not at once, and until then a new server refuses to start. Each has
-# the data directory as its working directory.
+# Backends of a killed server end by themselves, but not at once, and a second server beside them would ruin the data.
+# Each has the data directory as its working directory. Once none is left, the pid file speaks of nobody; the new server
+# could not know that, as the old pid may belong to a zombie or to somebody else.
 await_orphans() {
   local deadline=$((SECONDS + leave_within_s)) process
   for process in /proc/[0-9]*; do
-    while [ "$process/cwd" -ef "$1" ] && [ $SECONDS -lt $deadline ]; do sleep 0.05; done
+    while [ "$process/cwd" -ef "$1" ]; do
+      [ $SECONDS -lt $deadline ] || failed "process ${process#/proc/} of a killed PostgreSQL does not end" "$log"
+      sleep 0.05
+    done
   done
+  rm -f "$1/postmaster.pid"
 }
 
 # The pid file says whose it is in line 1, and the server's own word on its state in line 8.
@@ -348,7 +352,8 @@ postgres_is_ready() {
 start_redis() {
   running redis >/dev/null && return
   local home=$dir/redis log=$dir/redis.log
-  mkdir -p -m 700 "$home"
+  mkdir -p "$home"
+  chmod 700 "$home"
   # Redis is disposable everywhere in Millpond: nothing is written to disk.
   cat >"$home/redis.conf" <<-END
 	bind 127.0.0.1
@@ -414,7 +419,7 @@ write_env() {
 	export MILLPOND_TEST_AMQP_URL=amqp://millpond:$password@127.0.0.1:$amqp_port
 	export MILLPOND_TEST_AMQP_API=http://millpond:$password@127.0.0.1:$api_port
 	export MILLPOND_TEST_POSTGRES_URL=postgres://millpond:$password@127.0.0.1:$pg_port/postgres
-	export MILLPOND_TEST_REDIS_URL=redis://:$password@127.0.0.1:$redis_port
+	export MILLPOND_TEST_REDIS_URL=redis://default:$password@127.0.0.1:$redis_port
 	export MILLPOND_TEST_PG_BIN=$pg_bin
 	export MILLPOND_TEST_RABBIT_PID=$(running rabbit)
 	export MILLPOND_TEST_PG_PID=$(running postgres)
@@ -434,7 +439,8 @@ down() {
   open_dir
   stop redis TERM
   stop postgres QUIT
-  stop rabbit TERM
+  # An orderly stop takes 6 s, for data that goes with the directory.
+  stop rabbit KILL
   stop epmd TERM
   rm -rf "$dir"
   say "down"

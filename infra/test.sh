@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The test command: starts private RabbitMQ, PostgreSQL and Redis, then runs every test of the workspace against the
+# embedded parts and against the real ones. Arguments go to the test runner (`infra/test.sh -p checkout`).
+#
+# Servers that `infra/services.sh up` started before are used and left running; otherwise they go at the end.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if ! infra/services.sh env >/dev/null 2>&1; then
+  trap 'infra/services.sh down' EXIT
+  infra/services.sh up
+fi
+settings=$(infra/services.sh env)
+eval "$settings"
+
+# The end-to-end tests start the binary itself, and cargo builds a binary only for tests of its own package.
+cargo build -p millpond
+
+if ! cargo nextest --version >/dev/null 2>&1; then
+  cargo test --workspace "$@"
+  exit
+fi
+cargo nextest run --workspace "$@"
+# nextest does not run the examples in the documentation. Arguments are filters meant for nextest, so only a full run
+# has them.
+if [ $# = 0 ]; then cargo test --workspace --doc; fi
