@@ -327,8 +327,8 @@ start_postgres() {
 }
 
 # Backends of a killed server end by themselves, but not at once, and a second server beside them would ruin the data.
-# Each has the data directory as its working directory. Once none is left, the pid file speaks of nobody; the new server
-# could not know that, as the old pid may belong to a zombie or to somebody else.
+# Each has the data directory as its working directory. Once none is left, the lock files speak of nobody; the new
+# server could not know that, as the old pid may belong to a zombie or to somebody else.
 await_orphans() {
   local deadline=$((SECONDS + leave_within_s)) process
   for process in /proc/[0-9]*; do
@@ -337,7 +337,7 @@ await_orphans() {
       sleep 0.05
     done
   done
-  rm -f "$1/postmaster.pid"
+  rm -f "$1/postmaster.pid" "$dir"/postgres/.s.PGSQL.*
 }
 
 # The pid file says whose it is in line 1, and the server's own word on its state in line 8.
