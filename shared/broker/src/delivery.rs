@@ -45,7 +45,11 @@ pub enum SettleError {
 /// The implementation's side of a delivery.
 pub trait Settler: Send + 'static {
     /// Ends the delivery of `message`.
-    fn settle<'a>(self: Box<Self>, message: &'a Message, how: Settle) -> BoxFuture<'a, Result<(), SettleError>>;
+    fn settle<'a>(
+        self: Box<Self>,
+        message: &'a Message,
+        how: Settle,
+    ) -> BoxFuture<'a, Result<(), SettleError>>;
 
     /// The delivery was dropped unsettled: put it back and count it. Must not block.
     fn release(self: Box<Self>);
@@ -63,8 +67,18 @@ pub struct Delivery {
 impl Delivery {
     /// For implementations: `delivery_count` is how often the broker handed it out before, where it counts; 1 or more
     /// implies `redelivered`.
-    pub fn new(message: Message, redelivered: bool, delivery_count: u32, settler: Box<dyn Settler>) -> Self {
-        Self { message, redelivered, delivery_count, settler: Some(settler) }
+    pub fn new(
+        message: Message,
+        redelivered: bool,
+        delivery_count: u32,
+        settler: Box<dyn Settler>,
+    ) -> Self {
+        Self {
+            message,
+            redelivered,
+            delivery_count,
+            settler: Some(settler),
+        }
     }
 
     /// The message.
@@ -87,7 +101,10 @@ impl Delivery {
     /// # Errors
     /// [`SettleError`]: the message is or will be back in its queue.
     pub async fn settle(mut self, how: Settle) -> Result<(), SettleError> {
-        let settler = self.settler.take().expect("only settling and dropping take the settler, and both consume");
+        let settler = self
+            .settler
+            .take()
+            .expect("only settling and dropping take the settler, and both consume");
         settler.settle(&self.message, how).await
     }
 }
@@ -120,7 +137,10 @@ pub struct Subscription {
 impl Subscription {
     /// For implementations: `stop` is cancelled when the subscription is dropped. The channel should hold `prefetch`.
     pub fn new(deliveries: mpsc::Receiver<Delivery>, stop: DropGuard) -> Self {
-        Self { deliveries, _stop: stop }
+        Self {
+            deliveries,
+            _stop: stop,
+        }
     }
 
     /// The next delivery; `None` once the broker was closed by this process. Cancel-safe.

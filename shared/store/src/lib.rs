@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Connections, regions, migrations, entities, outbox.
+
+mod fault;
+
+pub use fault::Fault;

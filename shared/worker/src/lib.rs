@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The consume loop that every consumer shares.
+
+mod handler;
+
+pub use handler::{BatchError, Handler, Item, Verdict};
