@@ -1,0 +1,3 @@
+//! Millpond from outside: real processes, real requests, and what the database says afterwards.
+
+mod layout;
