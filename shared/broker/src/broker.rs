@@ -26,20 +26,14 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`BrokerError::NoSuchQueue`] for a queue that was never declared, [`BrokerError::Closed`] after close.
-    fn subscribe<'a>(
-        &'a self,
-        queue: &'a QueueName,
-        prefetch: u16,
-    ) -> BoxFuture<'a, Result<Subscription, BrokerError>>;
+    fn subscribe<'a>(&'a self, queue: &'a QueueName, prefetch: u16)
+    -> BoxFuture<'a, Result<Subscription, BrokerError>>;
 
     /// How many messages wait in each of `queues`, in the order given. Does not wait for a broker that is away.
     ///
     /// # Errors
     /// [`BrokerError::Unavailable`], [`BrokerError::NoSuchQueue`].
-    fn depths<'a>(
-        &'a self,
-        queues: &'a [QueueName],
-    ) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>>;
+    fn depths<'a>(&'a self, queues: &'a [QueueName]) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>>;
 
     /// Whether a publish would be tried now. Cheap enough to ask on every request.
     fn state(&self) -> BrokerState;

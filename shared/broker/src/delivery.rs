@@ -45,11 +45,7 @@ pub enum SettleError {
 /// The implementation's side of a delivery.
 pub trait Settler: Send + 'static {
     /// Ends the delivery of `message`.
-    fn settle<'a>(
-        self: Box<Self>,
-        message: &'a Message,
-        how: Settle,
-    ) -> BoxFuture<'a, Result<(), SettleError>>;
+    fn settle(self: Box<Self>, message: &Message, how: Settle) -> BoxFuture<'_, Result<(), SettleError>>;
 
     /// The delivery was dropped unsettled: put it back and count it. Must not block.
     fn release(self: Box<Self>);
@@ -59,7 +55,7 @@ pub trait Settler: Send + 'static {
 pub struct Delivery {
     message: Message,
     redelivered: bool,
-    delivery_count: u32,
+    handed_out: u32,
     /// Gone once settled, so that the drop that follows puts nothing back.
     settler: Option<Box<dyn Settler>>,
 }
@@ -67,18 +63,8 @@ pub struct Delivery {
 impl Delivery {
     /// For implementations: `delivery_count` is how often the broker handed it out before, where it counts; 1 or more
     /// implies `redelivered`.
-    pub fn new(
-        message: Message,
-        redelivered: bool,
-        delivery_count: u32,
-        settler: Box<dyn Settler>,
-    ) -> Self {
-        Self {
-            message,
-            redelivered,
-            delivery_count,
-            settler: Some(settler),
-        }
+    pub fn new(message: Message, redelivered: bool, delivery_count: u32, settler: Box<dyn Settler>) -> Self {
+        Self { message, redelivered, handed_out: delivery_count, settler: Some(settler) }
     }
 
     /// The message.
@@ -93,7 +79,7 @@ impl Delivery {
 
     /// How often the broker handed it out before; 0 also where it does not count.
     pub fn delivery_count(&self) -> u32 {
-        self.delivery_count
+        self.handed_out
     }
 
     /// Ends the delivery.
@@ -101,11 +87,11 @@ impl Delivery {
     /// # Errors
     /// [`SettleError`]: the message is or will be back in its queue.
     pub async fn settle(mut self, how: Settle) -> Result<(), SettleError> {
-        let settler = self
-            .settler
-            .take()
-            .expect("only settling and dropping take the settler, and both consume");
-        settler.settle(&self.message, how).await
+        match self.settler.take() {
+            Some(settler) => settler.settle(&self.message, how).await,
+            // Not reached: only settling and dropping take the settler, and both consume the delivery.
+            None => Err(SettleError::Gone),
+        }
     }
 }
 
@@ -137,10 +123,7 @@ pub struct Subscription {
 impl Subscription {
     /// For implementations: `stop` is cancelled when the subscription is dropped. The channel should hold `prefetch`.
     pub fn new(deliveries: mpsc::Receiver<Delivery>, stop: DropGuard) -> Self {
-        Self {
-            deliveries,
-            _stop: stop,
-        }
+        Self { deliveries, _stop: stop }
     }
 
     /// The next delivery; `None` once the broker was closed by this process. Cancel-safe.

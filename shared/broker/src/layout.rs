@@ -62,34 +62,18 @@ pub fn invalidation_queue() -> QueueName {
 
 /// Everything on the orders broker.
 pub fn orders<'a>(regions: impl IntoIterator<Item = &'a RegionName>) -> Topology {
-    let checkout = regions
-        .into_iter()
-        .fold(Topology::default(), |topology, region| {
-            let key = order_placed_key(region);
-            topology.with_queue(
-                &orders_exchange(),
-                QueueSpec::new(checkout_queue(region)),
-                [key.as_str()],
-            )
-        });
-    checkout
-        .with_queue(
-            &facts_exchange(),
-            QueueSpec::new(analytics_orders_queue()),
-            FACTS_TO_ANALYTICS,
-        )
-        .with_queue(
-            &facts_exchange(),
-            QueueSpec::new(invalidation_queue()),
-            FACTS_TO_INVALIDATION,
-        )
+    let checkout = regions.into_iter().fold(Topology::default(), |topology, region| {
+        let key = order_placed_key(region);
+        topology.with_queue(&orders_exchange(), QueueSpec::new(checkout_queue(region)), [key.as_str()])
+    });
+    checkout.with_queue(&facts_exchange(), QueueSpec::new(analytics_orders_queue()), FACTS_TO_ANALYTICS).with_queue(
+        &facts_exchange(),
+        QueueSpec::new(invalidation_queue()),
+        FACTS_TO_INVALIDATION,
+    )
 }
 
 /// Everything on the events broker.
 pub fn pages() -> Topology {
-    Topology::default().with_queue(
-        &pages_exchange(),
-        QueueSpec::new(analytics_pages_queue()),
-        [PAGE_BATCH_KEY],
-    )
+    Topology::default().with_queue(&pages_exchange(), QueueSpec::new(analytics_pages_queue()), [PAGE_BATCH_KEY])
 }

@@ -21,6 +21,8 @@
 //! and exactly-once delivery: effects are made unique where they are stored.
 
 mod broker;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod delivery;
 pub mod layout;
 pub mod topology;

@@ -9,12 +9,8 @@ use std::time::Duration;
 pub const UNROUTED: &str = "millpond.unrouted";
 
 /// Delays of a queue's retry ladder, where its spec names no others: a blink, a restart, a failover, an outage.
-pub const RETRY_DELAYS: [Duration; 4] = [
-    Duration::from_secs(1),
-    Duration::from_secs(10),
-    Duration::from_secs(60),
-    Duration::from_secs(600),
-];
+pub const RETRY_DELAYS: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_mins(1), Duration::from_mins(10)];
 
 macro_rules! name_type {
     ($(#[$meta:meta])* $name:ident) => {
@@ -53,11 +49,13 @@ name_type!(
 
 impl QueueName {
     /// Where [`crate::Settle::Park`] puts this queue's messages.
+    #[must_use]
     pub fn parked(&self) -> Self {
         Self(format!("{self}.parked"))
     }
 
     /// The queue that holds this queue's messages for `delay` and then hands them back.
+    #[must_use]
     pub fn retry(&self, delay: Duration) -> Self {
         if delay.subsec_millis() == 0 {
             Self(format!("{self}.retry.{}s", delay.as_secs()))
@@ -84,10 +82,7 @@ pub struct QueueSpec {
 impl QueueSpec {
     /// A queue with the usual ladder, [`RETRY_DELAYS`].
     pub fn new(name: QueueName) -> Self {
-        Self {
-            name,
-            retry_delays: RETRY_DELAYS.to_vec(),
-        }
+        Self { name, retry_delays: RETRY_DELAYS.to_vec() }
     }
 
     /// The rung for a wish: the first delay that is no shorter, else the last.
@@ -98,12 +93,7 @@ impl QueueSpec {
 
 /// The first of `delays` that is no shorter than `after`, else the last; `after` itself where there are none.
 pub fn rung(delays: &[Duration], after: Duration) -> Duration {
-    delays
-        .iter()
-        .find(|delay| **delay >= after)
-        .or(delays.last())
-        .copied()
-        .unwrap_or(after)
+    delays.iter().find(|delay| **delay >= after).or(delays.last()).copied().unwrap_or(after)
 }
 
 /// Messages of `exchange` whose routing key equals `routing_key` go to `queue`.
@@ -140,12 +130,11 @@ impl Topology {
         if !self.exchanges.contains(exchange) {
             self.exchanges.push(exchange.clone());
         }
-        self.bindings
-            .extend(routing_keys.into_iter().map(|key| Binding {
-                exchange: exchange.clone(),
-                routing_key: key.to_owned(),
-                queue: queue.name.clone(),
-            }));
+        self.bindings.extend(routing_keys.into_iter().map(|key| Binding {
+            exchange: exchange.clone(),
+            routing_key: key.to_owned(),
+            queue: queue.name.clone(),
+        }));
         self.queues.push(queue);
         self
     }
@@ -153,27 +142,9 @@ impl Topology {
     /// Both topologies as one; what both have is there once.
     #[must_use]
     pub fn merged(mut self, other: Self) -> Self {
-        self.exchanges.extend(
-            other
-                .exchanges
-                .into_iter()
-                .filter(|e| !self.exchanges.contains(e))
-                .collect::<Vec<_>>(),
-        );
-        self.queues.extend(
-            other
-                .queues
-                .into_iter()
-                .filter(|q| !self.queues.contains(q))
-                .collect::<Vec<_>>(),
-        );
-        self.bindings.extend(
-            other
-                .bindings
-                .into_iter()
-                .filter(|b| !self.bindings.contains(b))
-                .collect::<Vec<_>>(),
-        );
+        self.exchanges.extend(other.exchanges.into_iter().filter(|e| !self.exchanges.contains(e)).collect::<Vec<_>>());
+        self.queues.extend(other.queues.into_iter().filter(|q| !self.queues.contains(q)).collect::<Vec<_>>());
+        self.bindings.extend(other.bindings.into_iter().filter(|b| !self.bindings.contains(b)).collect::<Vec<_>>());
         self
     }
 }
@@ -186,27 +157,15 @@ mod tests {
     fn a_retry_waits_at_least_as_long_as_asked_or_on_the_last_rung() {
         let queue = QueueSpec::new(QueueName::new("q"));
         assert_eq!(queue.rung(Duration::ZERO), Duration::from_secs(1));
-        assert_eq!(
-            queue.rung(Duration::from_millis(1_001)),
-            Duration::from_secs(10)
-        );
-        assert_eq!(
-            queue.rung(Duration::from_secs(3_600)),
-            Duration::from_secs(600)
-        );
+        assert_eq!(queue.rung(Duration::from_millis(1_001)), Duration::from_secs(10));
+        assert_eq!(queue.rung(Duration::from_secs(3_600)), Duration::from_secs(600));
     }
 
     #[test]
     fn queues_around_a_queue_are_named_after_it() {
         let queue = QueueName::new("millpond.checkout.eu.v1");
         assert_eq!(queue.parked().as_str(), "millpond.checkout.eu.v1.parked");
-        assert_eq!(
-            queue.retry(Duration::from_secs(10)).as_str(),
-            "millpond.checkout.eu.v1.retry.10s"
-        );
-        assert_eq!(
-            queue.retry(Duration::from_millis(50)).as_str(),
-            "millpond.checkout.eu.v1.retry.50ms"
-        );
+        assert_eq!(queue.retry(Duration::from_secs(10)).as_str(), "millpond.checkout.eu.v1.retry.10s");
+        assert_eq!(queue.retry(Duration::from_millis(50)).as_str(), "millpond.checkout.eu.v1.retry.50ms");
     }
 }

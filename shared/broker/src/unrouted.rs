@@ -16,11 +16,7 @@ pub async fn watch_unrouted(
     mut alarm: impl FnMut(u64) + Send,
 ) {
     let queues = [QueueName::unrouted()];
-    while stop
-        .run_until_cancelled(tokio::time::sleep(interval))
-        .await
-        .is_some()
-    {
+    while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
         match broker.depths(&queues).await {
             Ok(depths) => {
                 let waiting: u64 = depths.iter().map(|depth| depth.ready).sum();
