@@ -1,0 +1,135 @@
+//! The `millpond` binary as a process of its own, to be asked over HTTP and to be killed.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::process::{Child, Command};
+
+use crate::http::Http;
+use crate::wait;
+
+/// The line that a process logs once its port is open; what follows is the URL.
+const SERVING: &str = "Serving HTTP on ";
+
+/// A running process. Killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+/// The binary under test: beside the tests in the target folder.
+///
+/// # Errors
+/// Where it has not been built; the message says how.
+pub fn binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(Path::parent).context("a test lies in the target folder's deps")?;
+    let binary = folder.join("millpond");
+    ensure!(binary.exists(), "{} is not built: cargo build -p millpond (infra/test.sh does it)", binary.display());
+    Ok(binary)
+}
+
+/// Runs a verb to its end: exit status, and what it printed on both streams.
+///
+/// # Errors
+/// Where the binary can't be started.
+pub async fn run(folder: &Path, args: &[&str]) -> Result<(ExitStatus, String)> {
+    let output = Command::new(binary()?).args(args).current_dir(folder).stdin(Stdio::null()).output().await?;
+    let printed = [output.stdout, output.stderr].concat();
+    Ok((output.status, String::from_utf8_lossy(&printed).into_owned()))
+}
+
+impl Process {
+    /// Starts `millpond ARGS` in `folder`; its log goes to `NAME.log` there.
+    ///
+    /// # Errors
+    /// Where it can't be started.
+    pub fn start(folder: &Path, name: &str, args: &[&str]) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let file = std::fs::File::options().create(true).append(true).open(&log)?;
+        let child = Command::new(binary()?)
+            .args(args)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .context("the binary starts")?;
+        Ok(Self { child, log })
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until its log says `text`.
+    ///
+    /// # Errors
+    /// With the whole log, where it does not.
+    pub async fn until_log_says(&self, text: &str) -> Result<()> {
+        wait::until(&format!("the log says {text:?}"), || async { self.log().contains(text).then_some(()) })
+            .await
+            .with_context(|| format!("the log says:\n{}", self.log()))
+    }
+
+    /// Waits until it serves and says that it is ready, and returns its URL.
+    ///
+    /// # Errors
+    /// With the whole log, where it does not.
+    pub async fn until_ready(&self, http: &Http) -> Result<String> {
+        let log = || format!("the log says:\n{}", self.log());
+        let url = wait::until("the process serves HTTP", || async { self.url() }).await.with_context(log)?;
+        let readyz = format!("{url}/readyz");
+        wait::until("the process is ready", || async {
+            http.get(&readyz).await.ok().filter(|response| response.status.is_success()).map(|_| ())
+        })
+        .await
+        .with_context(log)?;
+        Ok(url)
+    }
+
+    /// The URL that the newest start in this log serves at.
+    fn url(&self) -> Option<String> {
+        let log = self.log();
+        let (_, rest) = log.rsplit_once(SERVING)?;
+        let (url, _) = rest.split_once(['\n', ' '])?;
+        Some(url.trim_end_matches('.').to_owned())
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    ///
+    /// # Errors
+    /// Where it was gone already.
+    pub async fn kill(mut self) -> Result<()> {
+        self.child.kill().await.context("the process is there to be killed")
+    }
+
+    /// SIGTERM, and waits for the exit status.
+    ///
+    /// # Errors
+    /// Where it was gone already, or does not stop.
+    pub async fn terminate(mut self) -> Result<ExitStatus> {
+        let pid = self.child.id().context("the process still runs")?.to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await?;
+        ensure!(sent.success(), "SIGTERM was sent");
+        self.exited().await
+    }
+
+    /// Waits until it exits by itself.
+    ///
+    /// # Errors
+    /// With the log, where it does not.
+    pub async fn exited(&mut self) -> Result<ExitStatus> {
+        let status = tokio::time::timeout(wait::DEADLINE, self.child.wait()).await;
+        Ok(status.with_context(|| format!("it still runs; the log says:\n{}", self.log()))??)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
