@@ -1,6 +1,36 @@
-//! What every role's process needs and no role should write: how it starts logging, stops, serves HTTP and says that
-//! it is ready.
+//! What every role's process needs and no role should write: how it starts logging, stops, keeps its tasks, serves HTTP,
+//! answers errors and says that it is ready.
+//!
+//! # Nouns
+//! - [`Shutdown`]: two tokens, soft and hard; [`listen`] pulls them on signals.
+//! - [`Supervisor`]: runs the roles of a process side by side; [`Tasks`]: runs what a role starts. Nothing else spawns.
+//! - [`http::Server`]: an accept loop with every limit that `axum::serve` lacks.
+//! - [`Problem`]: the one form of an error over HTTP (RFC 9457), made from a [`Kind`] that each crate declares.
+//! - [`Readiness`]: named conditions behind `/readyz`.
+//!
+//! # Guarantees
+//! - Every task is joined, and a panic in one is logged with the task's name and never passes as success.
+//! - A role that fails, panics or ends unasked stops its whole process softly, with one line that names it: a process
+//!   that runs half of its roles looks healthy and is not.
+//! - No connection can hold the server for ever: request heads, bodies, handlers and the drain each have a deadline.
+//!
+//! # Refused
+//! Global statics (roles share a process, and so do tests), restarting a failed role in place (the supervisor of the
+//! process does that, with a clean state), and plain-text error bodies.
 
+pub mod body;
+pub mod http;
 mod lifecycle;
+mod problem;
+mod readiness;
+mod signals;
+mod supervisor;
+mod tasks;
+pub mod telemetry;
 
 pub use lifecycle::Shutdown;
+pub use problem::{FieldError, Kind, Problem, kinds, retry_after};
+pub use readiness::{Condition, Readiness};
+pub use signals::listen;
+pub use supervisor::{Supervisor, SupervisorConfig, SupervisorError};
+pub use tasks::Tasks;

@@ -39,16 +39,8 @@ impl Shutdown {
     /// Hardens a soft stop that has lasted for `grace`. Returns when the hard token is pulled.
     pub async fn harden_after(&self, grace: Duration) {
         self.soft.cancelled().await;
-        if self
-            .hard
-            .run_until_cancelled(tokio::time::sleep(grace))
-            .await
-            .is_some()
-        {
-            tracing::warn!(
-                grace_s = grace.as_secs(),
-                "the soft stop took too long: stopping hard"
-            );
+        if self.hard.run_until_cancelled(tokio::time::sleep(grace)).await.is_some() {
+            tracing::warn!(grace_s = grace.as_secs(), "the soft stop took too long: stopping hard");
             self.hard.cancel();
         }
     }
@@ -56,9 +48,6 @@ impl Shutdown {
     /// Tokens of a part of the whole: pulled with these, and by themselves without pulling these.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self {
-            soft: self.soft.child_token(),
-            hard: self.hard.child_token(),
-        }
+        Self { soft: self.soft.child_token(), hard: self.hard.child_token() }
     }
 }
