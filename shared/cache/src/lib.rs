@@ -1,1 +1,217 @@
-//! Placeholder.
+//! What may be forgotten: an order's status and the generations of tags, in this process (`memory:`) or shared by all
+//! replicas (`redis://…`).
+//!
+//! # Nouns
+//! [`OrderStatus`] is an order as it was committed. A [`Tag`] names everything that was rendered from one thing; its
+//! [`Generation`] changes with every purge. A [`Purge`] says that an aggregate reached a version.
+//!
+//! # Guarantees
+//! - **Disposable.** No call waits longer than its bound, and none fails a reader: a cache that is away is a miss. A
+//!   breaker answers at once while Redis is away, and a task of its own reconnects for ever. Only writers of purges are
+//!   told ([`Unavailable`]), because they must try again.
+//! - **A status never goes back.** A write with a version that is not above the held one changes nothing, in both
+//!   kinds: a late `placed` can't hide `confirmed`.
+//! - **A missing tag counts as just purged.** Generations are unique values, not counters: a tag that Redis lost, evicted
+//!   or never had gets a value that no entry was rendered with, so whatever was rendered before is old. A counter would
+//!   start again and one day meet its own past.
+//! - **An older event changes nothing.** Version check and purge are one step, so that a worker that dies after the one
+//!   can't lose the other. The first event of an aggregate that the cache does not know is newer.
+//!
+//! # How a page stays honest with it
+//! Note the generation of each tag *before* reading the data, keep it with the result, and serve the result as fresh
+//! only while every generation is still the same. A purge that falls between the read and the end of the render changes
+//! the generation, so that result is never fresh.
+//!
+//! # Refused
+//! Redis as a store of record, as a lock that correctness needs, or as a queue; a retry of a call (it doubles the bound,
+//! a miss costs one read); client-side caching; versions from clocks.
+
+mod config;
+mod link;
+mod memory;
+mod remote;
+mod status;
+mod tags;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::OrderId;
+
+pub use config::Config;
+pub use status::OrderStatus;
+pub use tags::{Generation, Purge, Tag};
+
+use link::LinkError;
+use memory::Memory;
+use remote::Remote;
+use tags::Generations;
+
+/// The cache. Share it behind an `Arc`; every role of a process uses the same one, or `memory:` would not be shared.
+pub struct Cache {
+    part: Part,
+    generations: Generations,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    errors: AtomicU64,
+}
+
+enum Part {
+    Memory(Memory),
+    Remote(Box<Remote>),
+}
+
+/// A cache that can't work as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Neither `memory:` nor a Redis URL.
+    #[error("the cache's url must be memory:, redis://host:port or rediss://host:port")]
+    Url,
+    /// The Redis URL does not parse.
+    #[error("the cache's url is not a usable Redis URL")]
+    Redis(#[source] redis::RedisError),
+}
+
+/// The purge is not known to have reached the cache: try it again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the cache is not reachable: {0}")]
+pub struct Unavailable(String);
+
+/// What the cache did since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Reads of a status that found one.
+    pub hits: u64,
+    /// Reads of a status that found none, for whatever reason.
+    pub misses: u64,
+    /// Calls that failed, ran out of time, or met an open breaker.
+    pub errors: u64,
+}
+
+impl Cache {
+    /// Opens the cache. Waits for Redis at most one connect timeout; without it everything is a miss until it answers.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the URL can't work. Never because Redis is away.
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        let part = if config.url == "memory:" {
+            Part::Memory(Memory::new(config))
+        } else if config.url.starts_with("redis://") || config.url.starts_with("rediss://") {
+            let client = redis::Client::open(config.url.as_str()).map_err(OpenError::Redis)?;
+            let remote = Remote::new(client, config);
+            remote.link().connected(config.connect_timeout()).await;
+            Part::Remote(Box::new(remote))
+        } else {
+            return Err(OpenError::Url);
+        };
+        Ok(Self {
+            part,
+            generations: Generations::new(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether the cache answers: always for `memory:`, while the breaker is closed for Redis.
+    pub fn is_available(&self) -> bool {
+        match &self.part {
+            Part::Memory(_) => true,
+            Part::Remote(remote) => remote.link().is_closed(),
+        }
+    }
+
+    /// Keeps a committed status, unless the same or a newer version is held. Best effort: what is not kept is read from
+    /// the database.
+    pub async fn put_status(&self, status: &OrderStatus) {
+        match &self.part {
+            Part::Memory(memory) => memory.put_status(status).await,
+            Part::Remote(remote) => self.counted(remote.put_status(status).await).unwrap_or_default(),
+        }
+    }
+
+    /// The newest status that was kept, if it is still there.
+    pub async fn get_status(&self, id: OrderId) -> Option<OrderStatus> {
+        let found = match &self.part {
+            Part::Memory(memory) => memory.get_status(id).await,
+            Part::Remote(remote) => self.counted(remote.get_status(id).await).unwrap_or_default(),
+        };
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    /// The tag's generation. A tag that is missing gets a fresh one; while the cache is away every call gets a fresh one,
+    /// so that nothing is taken for current.
+    pub async fn generation(&self, tag: &Tag) -> Generation {
+        match &self.part {
+            Part::Memory(memory) => memory.generation(tag, &self.generations).await,
+            Part::Remote(remote) => self
+                .counted(remote.generation(tag, &self.generations).await)
+                .unwrap_or_else(|_| self.generations.fresh()),
+        }
+    }
+
+    /// Purges `tags`, whatever the version of what they were rendered from.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn bump(&self, tags: &[Tag]) -> Result<(), Unavailable> {
+        match &self.part {
+            Part::Memory(memory) => {
+                memory.bump(tags, &self.generations).await;
+                Ok(())
+            }
+            Part::Remote(remote) => self.counted(remote.bump(tags, &self.generations).await),
+        }
+    }
+
+    /// Purges the tags of every change whose version is above the one last seen of its aggregate, in the order given.
+    /// Says of each whether it was newer. Idempotent: the same purges again change nothing.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where one did not get through; those before it did.
+    pub async fn purge(&self, purges: &[Purge]) -> Result<Vec<bool>, Unavailable> {
+        match &self.part {
+            Part::Memory(memory) => Ok(memory.purge(purges, &self.generations).await),
+            Part::Remote(remote) => {
+                let mut newer = Vec::with_capacity(purges.len());
+                for purge in purges {
+                    newer.push(self.counted(remote.purge(purge, &self.generations).await)?);
+                }
+                Ok(newer)
+            }
+        }
+    }
+
+    /// What the cache did since it was opened.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+        }
+    }
+
+    fn counted<T>(&self, result: Result<T, LinkError>) -> Result<T, Unavailable> {
+        result.map_err(|error| {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+            Unavailable(match error {
+                LinkError::Open => "there is no connection to Redis".to_owned(),
+                LinkError::TimedOut => "Redis did not answer in time".to_owned(),
+                LinkError::Redis(error) => error.to_string(),
+            })
+        })
+    }
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.part {
+            Part::Memory(_) => "memory",
+            Part::Remote(_) => "redis",
+        };
+        f.debug_struct("Cache").field("kind", &kind).field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,72 @@
+//! The cache of one process.
+
+use std::time::Duration;
+
+use model::OrderId;
+use moka::future::Cache;
+use moka::ops::compute::Op;
+use tokio::sync::Mutex;
+
+use crate::config::Config;
+use crate::status::OrderStatus;
+use crate::tags::{Generation, Generations, Purge, Tag};
+
+/// Bounded by entries and time; the least used go first.
+pub(crate) struct Memory {
+    status: Cache<OrderId, OrderStatus>,
+    tags: Cache<Tag, Generation>,
+    versions: Cache<String, i64>,
+    /// One purge at a time, so that a version is looked at and its tags are bumped as one step.
+    purging: Mutex<()>,
+}
+
+impl Memory {
+    pub(crate) fn new(config: &Config) -> Self {
+        let tag_ttl = Duration::from_secs(config.tag_ttl_s);
+        let status_ttl = Duration::from_secs(config.status_ttl_s);
+        Self {
+            status: Cache::builder().max_capacity(config.capacity).time_to_live(status_ttl).build(),
+            tags: Cache::builder().max_capacity(config.capacity).time_to_live(tag_ttl).build(),
+            versions: Cache::builder().max_capacity(config.capacity).time_to_live(tag_ttl).build(),
+            purging: Mutex::new(()),
+        }
+    }
+
+    pub(crate) async fn put_status(&self, status: &OrderStatus) {
+        let compare = |held: Option<moka::Entry<OrderId, OrderStatus>>| {
+            let newer = held.is_none_or(|held| held.value().version < status.version);
+            std::future::ready(if newer { Op::Put(status.clone()) } else { Op::Nop })
+        };
+        self.status.entry(status.order_id).and_compute_with(compare).await;
+    }
+
+    pub(crate) async fn get_status(&self, id: OrderId) -> Option<OrderStatus> {
+        self.status.get(&id).await
+    }
+
+    pub(crate) async fn generation(&self, tag: &Tag, fresh: &Generations) -> Generation {
+        self.tags.get_with(tag.clone(), async { fresh.fresh() }).await
+    }
+
+    pub(crate) async fn bump(&self, tags: &[Tag], fresh: &Generations) {
+        for tag in tags {
+            self.tags.insert(tag.clone(), fresh.fresh()).await;
+        }
+    }
+
+    pub(crate) async fn purge(&self, purges: &[Purge], fresh: &Generations) -> Vec<bool> {
+        let _one_at_a_time = self.purging.lock().await;
+        let mut newer = Vec::with_capacity(purges.len());
+        for purge in purges {
+            let held = self.versions.get(&purge.aggregate).await;
+            let is_newer = held.is_none_or(|held| held < purge.version);
+            if is_newer {
+                // Tags first: a caller that goes away in between leaves a purge too many, never one too few.
+                self.bump(&purge.tags, fresh).await;
+                self.versions.insert(purge.aggregate.clone(), purge.version).await;
+            }
+            newer.push(is_newer);
+        }
+        newer
+    }
+}

@@ -1,0 +1,115 @@
+//! The cache that replicas share, in Redis.
+
+use bytes::Bytes;
+use model::OrderId;
+use redis::{Client, Script};
+
+use crate::config::Config;
+use crate::link::{Link, LinkError};
+use crate::status::OrderStatus;
+use crate::tags::{Generation, Generations, Purge, Tag};
+
+/// Compares and writes as one step, so that a late writer never lowers the version.
+/// KEYS: status. ARGV: version, body, time to live in ms.
+const PUT_STATUS: &str = r"
+local held = redis.call('HGET', KEYS[1], 'version')
+if held and tonumber(held) >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'body', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1";
+
+/// Reads a tag's generation; a missing one is given a fresh value that no entry was ever rendered with.
+/// KEYS: tag. ARGV: fresh value, time to live in ms.
+const GENERATION: &str = r"
+local held = redis.call('GET', KEYS[1])
+if held then return held end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return ARGV[1]";
+
+/// Looks at an aggregate's version and purges its tags as one step: were they two, a worker that dies between them
+/// would find its own version on redelivery and leave the tags as they are.
+/// KEYS: aggregate, tags. ARGV: version, time to live in ms, a fresh value per tag.
+const PURGE: &str = r"
+local held = redis.call('GET', KEYS[1])
+if held and tonumber(held) >= tonumber(ARGV[1]) then return 0 end
+for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[2]) end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1";
+
+pub(crate) struct Remote {
+    link: Link,
+    prefix: String,
+    status_ttl_ms: u64,
+    tag_ttl_ms: u64,
+    put_status: Script,
+    generation: Script,
+    purge: Script,
+}
+
+impl Remote {
+    pub(crate) fn new(client: Client, config: &Config) -> Self {
+        Self {
+            link: Link::start(client, config),
+            prefix: config.key_prefix.clone(),
+            status_ttl_ms: config.status_ttl_s.saturating_mul(1_000),
+            tag_ttl_ms: config.tag_ttl_s.saturating_mul(1_000),
+            put_status: Script::new(PUT_STATUS),
+            generation: Script::new(GENERATION),
+            purge: Script::new(PURGE),
+        }
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(crate) async fn put_status(&self, status: &OrderStatus) -> Result<(), LinkError> {
+        let Ok(body) = serde_json::to_vec(status) else { return Ok(()) };
+        let mut script = self.put_status.key(self.status_key(status.order_id));
+        script.arg(status.version).arg(body).arg(self.status_ttl_ms);
+        self.link.call(async |mut connection| script.invoke_async(&mut connection).await).await
+    }
+
+    /// A body that this build can't read (a newer writer) is a miss.
+    pub(crate) async fn get_status(&self, id: OrderId) -> Result<Option<OrderStatus>, LinkError> {
+        let key = self.status_key(id);
+        let body: Option<Bytes> = self
+            .link
+            .call(async |mut connection| redis::cmd("HGET").arg(key).arg("body").query_async(&mut connection).await)
+            .await?;
+        Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
+    }
+
+    pub(crate) async fn generation(&self, tag: &Tag, fresh: &Generations) -> Result<Generation, LinkError> {
+        let mut script = self.generation.key(self.tag_key(tag));
+        script.arg(fresh.fresh().to_string()).arg(self.tag_ttl_ms);
+        let text: String = self.link.call(async |mut connection| script.invoke_async(&mut connection).await).await?;
+        Ok(text.parse().unwrap_or_else(|()| fresh.fresh()))
+    }
+
+    pub(crate) async fn bump(&self, tags: &[Tag], fresh: &Generations) -> Result<(), LinkError> {
+        let mut pipeline = redis::pipe();
+        for tag in tags {
+            pipeline.cmd("SET").arg(self.tag_key(tag)).arg(fresh.fresh().to_string()).arg("PX").arg(self.tag_ttl_ms);
+        }
+        self.link.call(async |mut connection| pipeline.query_async(&mut connection).await).await
+    }
+
+    pub(crate) async fn purge(&self, purge: &Purge, fresh: &Generations) -> Result<bool, LinkError> {
+        let mut script = self.purge.key(format!("{}seen:{}", self.prefix, purge.aggregate));
+        script.arg(purge.version).arg(self.tag_ttl_ms);
+        for tag in &purge.tags {
+            script.key(self.tag_key(tag)).arg(fresh.fresh().to_string());
+        }
+        let newer: u8 = self.link.call(async |mut connection| script.invoke_async(&mut connection).await).await?;
+        Ok(newer == 1)
+    }
+
+    fn status_key(&self, id: OrderId) -> String {
+        format!("{}order:{id}", self.prefix)
+    }
+
+    fn tag_key(&self, tag: &Tag) -> String {
+        format!("{}tag:{tag}", self.prefix)
+    }
+}

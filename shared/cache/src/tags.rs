@@ -1,0 +1,92 @@
+//! Tags, their generations, and the purges that change them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::{RegionName, Sku};
+
+/// A name for everything that was rendered from one thing. Also what a CDN is told (`Surrogate-Key`, `Cache-Tag`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(String);
+
+impl Tag {
+    /// Everything that shows this product.
+    pub fn product(region: &RegionName, sku: &Sku) -> Self {
+        Self(format!("product:{region}:{sku}"))
+    }
+
+    /// Everything that shows this product's availability.
+    pub fn stock(region: &RegionName, sku: &Sku) -> Self {
+        Self(format!("stock:{region}:{sku}"))
+    }
+
+    /// Everything that lists this collection.
+    pub fn collection(region: &RegionName, name: &str) -> Self {
+        Self(format!("collection:{region}:{name}"))
+    }
+
+    /// The tag as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What changes with every purge of a tag. Two are equal only where nothing was purged between them: values are unique
+/// and never counted, because a counter that starts again after a loss would meet its own past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Generation {
+    process: u64,
+    count: u64,
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.process, self.count)
+    }
+}
+
+impl FromStr for Generation {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let part = |range| text.get(range).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        match (part(0..16), part(16..32)) {
+            (Some(process), Some(count)) => Ok(Self { process, count }),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Makes generations that no process made before: a random number per process, and a count.
+#[derive(Debug)]
+pub(crate) struct Generations {
+    process: u64,
+    count: AtomicU64,
+}
+
+impl Generations {
+    pub(crate) fn new() -> Self {
+        Self { process: rand::random(), count: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn fresh(&self) -> Generation {
+        Generation { process: self.process, count: self.count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+/// A change of something, and what was rendered from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purge {
+    /// The thing that changed, unique over kinds and regions: `product:eu:MUG`.
+    pub aggregate: String,
+    /// Its version after the change, counted from 1, below 2⁵³.
+    pub version: i64,
+    /// What is old now.
+    pub tags: Vec<Tag>,
+}

@@ -1,0 +1,168 @@
+//! One suite over both kinds, and what only Redis can do: be away.
+
+use std::time::{Duration, Instant};
+
+use chrono::DateTime;
+use events::{OrderState, Rejection};
+use model::{Fingerprint, OrderId, RegionNumber};
+use testkit::redis::{PrivateRedis, key_prefix};
+use testkit::wait::until;
+
+use crate::{Cache, Config, OpenError, OrderStatus, Purge, Tag};
+
+async fn both() -> [Cache; 2] {
+    let redis = Config { url: testkit::redis::url(), key_prefix: key_prefix(), ..patient() };
+    [Cache::open(&Config::default()).await.unwrap(), Cache::open(&redis).await.unwrap()]
+}
+
+/// A busy machine is not what these tests are about.
+fn patient() -> Config {
+    Config { command_timeout_ms: 5_000, connect_timeout_ms: 5_000, ..Config::default() }
+}
+
+fn order(key: &str) -> OrderId {
+    OrderId::derive(RegionNumber(1), &"eu".parse().unwrap(), &key.parse().unwrap())
+}
+
+fn status(version: i64, state: OrderState) -> OrderStatus {
+    OrderStatus {
+        order_id: order("k"),
+        version,
+        fingerprint: Fingerprint::of([b"body".as_slice()]),
+        accepted_at: DateTime::UNIX_EPOCH,
+        state,
+    }
+}
+
+fn tag(sku: &str) -> Tag {
+    Tag::product(&"eu".parse().unwrap(), &sku.parse().unwrap())
+}
+
+fn purge(version: i64, tags: &[Tag]) -> Purge {
+    Purge { aggregate: "product:eu:MUG".to_owned(), version, tags: tags.to_vec() }
+}
+
+#[tokio::test]
+async fn a_late_status_never_hides_a_newer_one() {
+    let rejected = OrderState::Rejected { reason: Rejection::IdempotencyConflict };
+    for cache in both().await {
+        assert_eq!(cache.get_status(order("k")).await, None);
+        let newest = status(3, rejected.clone());
+        cache.put_status(&status(1, OrderState::Placed)).await;
+        cache.put_status(&newest).await;
+        cache.put_status(&status(2, OrderState::Paid)).await;
+        cache.put_status(&status(3, OrderState::Placed)).await;
+        assert_eq!(cache.get_status(order("k")).await, Some(newest), "{cache:?}");
+        assert_eq!((cache.stats().hits, cache.stats().misses), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn of_many_concurrent_writers_the_highest_version_stays() {
+    for cache in both().await {
+        let versions: Vec<OrderStatus> = (1..=50).map(|n| status((n * 37) % 51, OrderState::Placed)).collect();
+        futures::future::join_all(versions.iter().map(|status| cache.put_status(status))).await;
+        assert_eq!(cache.get_status(order("k")).await.unwrap().version, 50, "{cache:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_generation_stays_until_its_tag_is_purged_and_never_comes_back() {
+    for cache in both().await {
+        let first = cache.generation(&tag("MUG")).await;
+        assert_eq!(cache.generation(&tag("MUG")).await, first);
+        let neighbour = cache.generation(&tag("CUP")).await;
+        cache.bump(&[tag("MUG")]).await.unwrap();
+        let second = cache.generation(&tag("MUG")).await;
+        assert_ne!(second, first);
+        assert_eq!(cache.generation(&tag("CUP")).await, neighbour);
+    }
+}
+
+#[tokio::test]
+async fn an_older_or_repeated_event_purges_nothing() {
+    for cache in both().await {
+        assert_eq!(cache.purge(&[purge(2, &[tag("MUG")])]).await, Ok(vec![true]));
+        let current = cache.generation(&tag("MUG")).await;
+        let old = [purge(1, &[tag("MUG")]), purge(2, &[tag("MUG")])];
+        assert_eq!(cache.purge(&old).await, Ok(vec![false, false]));
+        assert_eq!(cache.generation(&tag("MUG")).await, current, "{cache:?}");
+        assert_eq!(cache.purge(&[purge(3, &[tag("MUG")])]).await, Ok(vec![true]));
+        assert_ne!(cache.generation(&tag("MUG")).await, current);
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_redis_lost_counts_as_just_purged() {
+    let mut server = PrivateRedis::start().await.unwrap();
+    let cache = Cache::open(&Config { url: server.url(), ..patient() }).await.unwrap();
+    let before = cache.generation(&tag("MUG")).await;
+    server.kill().await.unwrap();
+    server.bring_back().await.unwrap();
+    until("the new server is connected", || async {
+        let first = cache.generation(&tag("MUG")).await;
+        (cache.is_available() && cache.generation(&tag("MUG")).await == first).then_some(())
+    })
+    .await
+    .unwrap();
+    assert_ne!(cache.generation(&tag("MUG")).await, before);
+}
+
+#[tokio::test]
+async fn without_redis_a_read_is_a_miss_a_purge_is_an_error_and_it_comes_back_by_itself() {
+    let mut server = PrivateRedis::start().await.unwrap();
+    let cache = Cache::open(&Config { url: server.url(), ..patient() }).await.unwrap();
+    cache.put_status(&status(1, OrderState::Confirmed)).await;
+    assert!(cache.get_status(order("k")).await.is_some());
+
+    server.kill().await.unwrap();
+    assert_eq!(cache.get_status(order("k")).await, None);
+    assert!(cache.purge(&[purge(1, &[tag("MUG")])]).await.is_err());
+    assert_ne!(cache.generation(&tag("MUG")).await, cache.generation(&tag("MUG")).await);
+    assert!(!cache.is_available());
+    assert!(cache.stats().errors >= 4);
+
+    server.bring_back().await.unwrap();
+    until("Redis is connected", || async { cache.is_available().then_some(()) }).await.unwrap();
+    assert_eq!(cache.purge(&[purge(1, &[tag("MUG")])]).await, Ok(vec![true]));
+}
+
+/// A server that takes connections and then says nothing, which is worse than one that is gone.
+#[tokio::test]
+async fn a_redis_that_hangs_costs_a_caller_its_bound_and_then_nothing() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let config = Config { url, command_timeout_ms: 50, connect_timeout_ms: 100, ..Config::default() };
+    let started = Instant::now();
+    let cache = Cache::open(&config).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(2), "opening waited {:?}", started.elapsed());
+    let started = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(cache.get_status(order("k")).await, None);
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "100 misses took {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_redis_that_freezes_opens_the_breaker_after_a_few_bounds() {
+    let server = PrivateRedis::start().await.unwrap();
+    let config = Config { url: server.url(), connect_timeout_ms: 5_000, ..Config::default() };
+    let cache = Cache::open(&config).await.unwrap();
+    until("Redis is connected", || async { cache.is_available().then_some(()) }).await.unwrap();
+    // CLIENT PAUSE holds every command of every client, as a server that swaps does.
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("CLIENT").arg("PAUSE").arg(60_000).query_async::<()>(&mut connection).await.unwrap();
+    let started = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(cache.get_status(order("k")).await, None);
+    }
+    assert!(!cache.is_available());
+    assert!(started.elapsed() < Duration::from_secs(1), "50 misses took {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_url_of_another_kind_is_refused() {
+    let config = Config { url: "memcached://host".to_owned(), ..Config::default() };
+    assert!(matches!(Cache::open(&config).await, Err(OpenError::Url)));
+}
