@@ -1,5 +1,49 @@
-//! Connections, regions, migrations, entities, outbox.
+//! Databases: which one holds which region, how to work on it without harming the others that do, its schema, and the
+//! outbox. A role's own SQL lives with the role.
+//!
+//! # Nouns
+//! A [`Database`] is a `PostgreSQL` database or a SQLite file. A [`Region`] of the shop lives in one; several may share it,
+//! so every table of a region's own data has the region's number in its key, or (orders) in the id. [`Databases`] is what
+//! the configuration names. A [`Fault`] says what a failed statement means for the message behind it.
+//!
+//! # Guarantees
+//! - Opening touches nothing: a role starts while its database is away, and [`Database::wait_until_ready`] says so once.
+//! - At most `max_connections` are used, a transaction waits its turn in order of arrival, and no wait is without a limit.
+//! - Poison is a closed list ([`Fault`]); what is not on it is waited out.
+//! - [`migrate`] may be run by any number of processes at once: each step runs once. It never touches a schema that is
+//!   newer than itself.
+//! - A committed outbox row is claimed by one relay at a time, and a row that commits late is not passed by, because there
+//!   is no cursor that could be ahead of it.
+//!
+//! # Why SQLite has one writer
+//! SQLite lets one connection write; a second one waits by polling, and may lose its turn for as long as the file is
+//! busy. One write connection behind a fair semaphore gives turns in order, and `BEGIN IMMEDIATE` takes the lock before
+//! the first read, so a transaction never fails half way for want of it. Readers are beside it and wait for nobody (WAL).
+//! `synchronous = FULL` keeps what was committed through a power cut, which is what an acked order needs.
+//!
+//! # Refused
+//! A repository trait per table (the two databases differ in their best SQL, and a trait hides which one is at work), a
+//! pool's own defaults (30 s of waiting is an outage of its own), migrations at start-up (they are a step of their own).
+//!
+//! # To add a table
+//! A new step in `migration/`, at the end of the list; an entity beside the others; its constraints' names in
+//! [`fault::POISON_CONSTRAINTS`] if a message's data can violate them.
 
-mod fault;
+pub mod bind;
+mod config;
+mod database;
+pub mod entity;
+mod error;
+pub mod fault;
+mod migration;
+mod open;
+pub mod outbox;
+mod ready;
+mod regions;
 
+pub use config::{Backend, Config, DatabaseConfig, RegionConfig};
+pub use database::{Database, Transaction};
+pub use error::Error;
 pub use fault::Fault;
+pub use migration::{Schema, migrate, schema};
+pub use regions::{Databases, Region};

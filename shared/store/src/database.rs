@@ -1,0 +1,173 @@
+//! One database: turns, transactions, reads.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use sea_orm::{
+    ConnAcquireErr, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::config::{Backend, DatabaseConfig};
+use crate::error::Error;
+use crate::open;
+
+/// A `PostgreSQL` database or a SQLite file.
+pub struct Database {
+    name: String,
+    backend: Backend,
+    config: DatabaseConfig,
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+    /// As many turns as connections may be in a transaction, given in order of arrival: a pool under load gives no order,
+    /// and lets a waiter time out while later ones pass.
+    turns: Arc<Semaphore>,
+}
+
+impl Database {
+    pub(crate) fn open(name: &str, config: &DatabaseConfig) -> Result<Self, Error> {
+        let backend = config.backend().ok_or_else(|| {
+            Error::config(format!("store.database.{name}.url must start with sqlite: or postgres://"))
+        })?;
+        let pools = match backend {
+            Backend::Postgres => open::postgres(name, config)?,
+            Backend::Sqlite => open::sqlite(name, config)?,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            backend,
+            config: config.clone(),
+            write: pools.write,
+            read: pools.read,
+            turns: Arc::new(Semaphore::new(pools.turns as usize)),
+        })
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which database it is.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// How many transactions can be open at once.
+    pub fn max_transactions(&self) -> usize {
+        match self.backend {
+            Backend::Postgres => self.config.max_connections as usize - 1,
+            Backend::Sqlite => 1,
+        }
+    }
+
+    /// A transaction, once it is this caller's turn (`acquire_timeout_ms` at most). `PostgreSQL`: read committed. SQLite:
+    /// `BEGIN IMMEDIATE`, so it holds the write lock from the start.
+    ///
+    /// # Errors
+    /// The database's; [`DbErr::ConnectionAcquire`] where the turn did not come in time.
+    pub async fn begin(&self) -> Result<Transaction, DbErr> {
+        let turn = self.turn().await?;
+        let options = TransactionOptions {
+            sqlite_transaction_mode: (self.backend == Backend::Sqlite).then_some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        let inner = self.write.begin_with_options(options).await?;
+        Ok(Transaction { inner, _turn: turn })
+    }
+
+    /// For statements that only read, each on its own: they wait for no transaction.
+    pub fn read(&self) -> &DatabaseConnection {
+        &self.read
+    }
+
+    /// Whether the database answers, and would take a write.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn probe(&self) -> Result<(), DbErr> {
+        // After a failover the old address may lead to a standby, which answers reads and refuses writes.
+        let sql = match self.backend {
+            Backend::Postgres => "SELECT current_setting('transaction_read_only') = 'on' AS read_only",
+            Backend::Sqlite => "SELECT 0 AS read_only",
+        };
+        let answer = timeout(self.config.acquire_timeout(), self.read.query_one_raw(self.statement(sql, [])));
+        let row = answer.await.map_err(|_| internal("no answer in time"))??;
+        match row.map(|row| row.try_get::<bool>("", "read_only")).transpose()? {
+            Some(false) => Ok(()),
+            Some(true) => Err(internal("it takes no writes (a standby, or set to read-only)")),
+            None => Err(internal("an empty answer")),
+        }
+    }
+
+    /// Closes the pools; what is under way finishes first.
+    pub async fn close(&self) {
+        for pool in [&self.write, &self.read] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::debug!(database = self.name, %error, "closing a pool failed");
+            }
+        }
+    }
+
+    pub(crate) fn config(&self) -> &DatabaseConfig {
+        &self.config
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, DbErr> {
+        let turn = timeout(self.config.acquire_timeout(), self.turns.clone().acquire_owned());
+        turn.await
+            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
+            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("name", &self.name).field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+fn internal(message: &str) -> DbErr {
+    DbErr::Conn(RuntimeErr::Internal(message.to_owned()))
+}
+
+/// A transaction and the turn that it takes; dropped, it is rolled back. Statements go through the
+/// [`DatabaseTransaction`] that it derefs to.
+pub struct Transaction {
+    inner: DatabaseTransaction,
+    // After the transaction, so that the connection is on its way back when the next one's turn comes.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Transaction {
+    /// Commits.
+    ///
+    /// # Errors
+    /// The database's. Where the connection was lost, the transaction may have been committed or not.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        self.inner.commit().await
+    }
+
+    /// Rolls back, and waits for it.
+    ///
+    /// # Errors
+    /// The database's; it is rolled back all the same.
+    pub async fn rollback(self) -> Result<(), DbErr> {
+        self.inner.rollback().await
+    }
+}
+
+impl Deref for Transaction {
+    type Target = DatabaseTransaction;
+    fn deref(&self) -> &DatabaseTransaction {
+        &self.inner
+    }
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Transaction")
+    }
+}

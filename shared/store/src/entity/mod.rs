@@ -1,0 +1,17 @@
+//! One module per table. JSON columns hold the types of `events`; texts and numbers are those of `model`, parsed again when
+//! they are read.
+
+pub mod analytics_progress;
+pub mod campaign_visitors;
+pub mod order;
+pub mod order_line;
+pub mod outbox;
+pub mod page_event_seen;
+pub mod page_rollup;
+pub mod parked_message;
+pub mod product;
+pub mod product_price;
+pub mod revenue_rollup;
+pub mod revenue_seen;
+pub mod stock;
+pub mod stock_movement;

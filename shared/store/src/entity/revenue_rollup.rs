@@ -1,0 +1,35 @@
+//! Table `revenue_rollups_minute`.
+
+use sea_orm::entity::prelude::*;
+
+/// Outcomes of orders of one minute and campaign.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "revenue_rollups_minute")]
+pub struct Model {
+    /// [`model::MarketId`].
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub market: String,
+    /// Its start.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub minute: DateTimeUtc,
+    /// Empty: none.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub campaign: String,
+    /// ISO 4217 code; empty for rejections, which have none.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub currency: String,
+    /// Orders confirmed.
+    pub orders: i64,
+    /// Units sold.
+    pub units: i64,
+    /// What customers paid, minor units.
+    pub revenue_minor: i64,
+    /// Orders rejected.
+    pub rejected: i64,
+}
+
+/// None: rows stand alone.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

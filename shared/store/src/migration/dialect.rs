@@ -1,0 +1,55 @@
+//! What the two databases spell differently.
+
+use sea_orm_migration::sea_orm::DbBackend;
+
+/// A word of a step, how PostgreSQL spells it, and how SQLite does. Types of SQLite are those of its STRICT tables; times
+/// are RFC 3339 text in UTC, which sorts like the times do.
+const WORDS: [(&str, &str, &str); 9] = [
+    ("{uuid}", "uuid", "BLOB"),
+    ("{bytes}", "bytea", "BLOB"),
+    ("{time}", "timestamptz", "TEXT"),
+    ("{json}", "jsonb", "TEXT"),
+    ("{int}", "integer", "INTEGER"),
+    ("{bigint}", "bigint", "INTEGER"),
+    ("{bool}", "boolean", "INTEGER"),
+    ("{now}", "now()", "(strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'))"),
+    ("{true}", "true", "1"),
+];
+
+/// How a table's storage is set up. `{table}` is the usual one. `{hot table}` leaves room on each page, so that an update
+/// stays on it and touches no index. `{queue table}` is emptied as fast as it is filled, so it is vacuumed by the
+/// number of dead rows and not by their share.
+const STORAGE: [(&str, &str, &str); 3] = [
+    ("{table}", "", "STRICT"),
+    ("{hot table}", "WITH (fillfactor = 50)", "STRICT, WITHOUT ROWID"),
+    (
+        "{queue table}",
+        "WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, \
+         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000)",
+        "STRICT",
+    ),
+];
+
+/// `statement` in the words of `backend`.
+pub(super) fn render(statement: &str, backend: DbBackend) -> String {
+    WORDS.iter().chain(&STORAGE).fold(statement.to_owned(), |sql, (word, postgres, sqlite)| {
+        sql.replace(word, if backend == DbBackend::Postgres { postgres } else { sqlite })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_of_any_step_is_left_unspelt() {
+        for step in super::super::steps() {
+            for statement in step.statements {
+                for backend in [DbBackend::Postgres, DbBackend::Sqlite] {
+                    let sql = render(statement, backend);
+                    assert!(!sql.contains(['{', '}']), "{}: {sql}", step.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The schema, as an append-only list of steps: a released step is never edited, a change is a new step. Each is written
+//! once, in the SQL that PostgreSQL and SQLite share; `{words}` stand for what they spell differently (see [`dialect`]).
+
+mod analytics;
+mod catalogue;
+mod dialect;
+mod orders;
+mod outbox;
+mod runner;
+mod stock;
+
+pub(crate) use runner::newer;
+pub use runner::{Schema, migrate, schema};
+
+use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait};
+use sea_orm_migration::sea_orm::ConnectionTrait as _;
+
+/// One step of the schema's history.
+struct Step {
+    /// Permanent, and in the order of the list.
+    name: &'static str,
+    /// Run in this order, in one transaction.
+    statements: &'static [&'static str],
+}
+
+/// Every step, oldest first.
+fn steps() -> Vec<Step> {
+    vec![orders::STEP, stock::STEP, catalogue::STEP, outbox::STEP, analytics::STEP]
+}
+
+impl MigrationName for Step {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Step {
+    #[expect(
+        elided_lifetimes_in_paths,
+        reason = "the trait elides it, and spelt out here it would be bound differently"
+    )]
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let db = manager.get_connection();
+        for statement in self.statements {
+            db.execute_unprepared(&dialect::render(statement, manager.get_database_backend())).await?;
+        }
+        Ok(())
+    }
+}
