@@ -1,0 +1,97 @@
+use chrono::TimeDelta;
+use events::{Attribution, Envelope, OrderConfirmed, OrderLine, OrderRejected, Rejection};
+use model::{Clock as _, Currency, OrderId, RegionNumber};
+use worker::Handler as _;
+
+use super::fixture::{Fixture, both, handle, items};
+use crate::Outcome;
+
+const TOTALS: &str = "SELECT CAST(sum(orders) AS bigint), CAST(sum(units) AS bigint), \
+                      CAST(sum(revenue_minor) AS bigint), CAST(sum(rejected) AS bigint) FROM revenue_rollups_minute";
+
+fn order(key: &str) -> OrderId {
+    OrderId::derive(RegionNumber(1), &"eu".parse().unwrap(), &key.parse().unwrap())
+}
+
+fn campaign() -> Attribution {
+    Attribution { campaign: Some("black friday".to_owned()), anonymous_id: None }
+}
+
+impl Fixture {
+    fn confirmed(&self, key: &str) -> Outcome {
+        Outcome::Confirmed(OrderConfirmed {
+            order_id: order(key),
+            market: "eu".parse().unwrap(),
+            region: RegionNumber(1),
+            accepted_at: self.clock.now(),
+            confirmed_at: self.clock.now() + TimeDelta::minutes(5),
+            currency: Currency::from_code("EUR").unwrap(),
+            total_minor: 1_999,
+            lines: vec![OrderLine {
+                sku: "MUG".parse().unwrap(),
+                quantity: 3.try_into().unwrap(),
+                unit_price_minor: 500,
+            }],
+            attribution: campaign(),
+        })
+    }
+
+    fn rejected(&self, key: &str, reason: Rejection) -> Outcome {
+        Outcome::Rejected(OrderRejected {
+            order_id: order(key),
+            market: "eu".parse().unwrap(),
+            region: RegionNumber(1),
+            accepted_at: self.clock.now(),
+            rejected_at: self.clock.now(),
+            reason,
+            attribution: campaign(),
+        })
+    }
+}
+
+#[tokio::test]
+async fn revenue_counts_once_per_order_however_often_it_is_told() {
+    for fixture in both().await {
+        let orders = fixture.orders();
+        let first = items([fixture.confirmed("a"), fixture.confirmed("b"), fixture.confirmed("a")]);
+        handle(&orders, &first).await;
+        handle(&fixture.orders(), &items([fixture.confirmed("b"), fixture.rejected("c", Rejection::Expired)])).await;
+        handle(&orders, &first).await;
+        assert_eq!(fixture.numbers(TOTALS).await, [2, 6, 3_998, 1]);
+    }
+}
+
+#[tokio::test]
+async fn a_conflicting_second_post_is_no_outcome_of_the_order() {
+    for fixture in both().await {
+        let conflict = fixture.rejected("a", Rejection::IdempotencyConflict);
+        handle(&fixture.orders(), &items([conflict, fixture.confirmed("a")])).await;
+        assert_eq!(fixture.numbers(TOTALS).await, [1, 3, 1_999, 0]);
+    }
+}
+
+#[tokio::test]
+async fn an_order_counts_in_the_minute_in_which_it_was_accepted() {
+    for fixture in both().await {
+        handle(&fixture.orders(), &items([fixture.confirmed("a")])).await;
+        let at_noon = "2026-11-27T12:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        let sql = "DELETE FROM revenue_rollups_minute WHERE minute = $1 AND campaign = 'black friday'";
+        fixture.execute(sql, [at_noon.into()]).await;
+        assert_eq!(fixture.numbers("SELECT count(*) FROM revenue_rollups_minute").await, [0]);
+    }
+}
+
+#[tokio::test]
+async fn both_kinds_of_outcome_are_read_from_their_messages() {
+    let [fixture, _] = both().await;
+    let (Outcome::Confirmed(confirmed), Outcome::Rejected(rejected)) =
+        (fixture.confirmed("a"), fixture.rejected("b", Rejection::Expired))
+    else {
+        unreachable!()
+    };
+    let orders = fixture.orders();
+    let message = Envelope::new(&*fixture.clock, "checkout", confirmed.clone()).to_message();
+    assert_eq!(orders.decode(&message), Ok(Outcome::Confirmed(confirmed)));
+    let message = Envelope::new(&*fixture.clock, "checkout", rejected.clone()).to_message();
+    assert_eq!(orders.decode(&message), Ok(Outcome::Rejected(rejected)));
+}
