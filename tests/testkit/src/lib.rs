@@ -4,6 +4,7 @@
 //! server that a test needs and does not find is a failure that says to run `infra/test.sh`, never a skip.
 
 pub mod http;
+pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod wait;

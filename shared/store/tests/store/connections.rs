@@ -1,0 +1,114 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait as _, DbErr};
+use store::{DatabaseConfig, Fault};
+use tokio::task::JoinSet;
+
+use crate::fixture::{Home, number, write};
+
+const COUNT_UP: &str = "UPDATE stock SET on_hand = on_hand + 1 WHERE sku = 'MUG'";
+const MUG: &str = "INSERT INTO stock (region, sku, on_hand) VALUES (1, 'MUG', 0)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_of_several_processes_take_turns_and_none_is_turned_away() {
+    for home in Home::both().await {
+        write(&*home.migrated().await, MUG, []).await.unwrap();
+        let mut writers = JoinSet::new();
+        for database in [home.open(), home.open()] {
+            for _ in 0..8 {
+                let database = Arc::clone(&database);
+                writers.spawn(async move {
+                    for _ in 0..5 {
+                        write(&database, COUNT_UP, []).await.unwrap();
+                    }
+                });
+            }
+        }
+        writers.join_all().await;
+        assert_eq!(number(&*home.open(), "SELECT on_hand FROM stock").await, 80);
+    }
+}
+
+#[tokio::test]
+async fn a_read_does_not_wait_for_open_transactions() {
+    for home in Home::both().await {
+        let database = home.migrated().await;
+        let mut open = Vec::new();
+        for _ in 0..database.max_transactions() {
+            open.push(database.begin().await.unwrap());
+        }
+        database.probe().await.unwrap();
+        assert_eq!(number(&database, "SELECT count(*) FROM stock").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_does_not_come_in_time_is_infrastructure() {
+    for home in Home::both().await {
+        store::migrate(&home.open()).await.unwrap();
+        let database = home.open_with(DatabaseConfig { acquire_timeout_ms: 1_000, ..home.config() });
+        let mut open = Vec::new();
+        for _ in 0..database.max_transactions() {
+            open.push(database.begin().await.unwrap());
+        }
+        let error = database.begin().await.unwrap_err();
+        assert!(matches!(error, DbErr::ConnectionAcquire(_)), "{error}");
+        assert!(matches!(Fault::from(error), Fault::Infrastructure(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_transaction_leaves_nothing_behind() {
+    for home in Home::both().await {
+        let database = home.migrated().await;
+        for _ in 0..database.max_transactions() + 1 {
+            let tx = database.begin().await.unwrap();
+            tx.execute_unprepared(MUG).await.unwrap();
+        }
+        assert_eq!(number(&database, "SELECT count(*) FROM stock").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_opened_all_the_same_and_answers_in_time() {
+    let home = Home::file();
+    let away = DatabaseConfig {
+        acquire_timeout_ms: 200,
+        ..DatabaseConfig::at("postgres://millpond:hunter2@127.0.0.1:1/millpond")
+    };
+    let database = home.open_with(away);
+    let error = tokio::time::timeout(Duration::from_secs(10), database.probe()).await.unwrap().unwrap_err();
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+    assert!(matches!(Fault::from(error), Fault::Infrastructure(_)));
+    assert!(!format!("{database:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_sqlite_reader_cannot_write() {
+    let database = Home::file().migrated().await;
+    assert!(database.read().execute_unprepared(MUG).await.is_err());
+}
+
+#[tokio::test]
+async fn sqlite_keeps_what_it_committed_through_a_power_cut() {
+    let home = Home::file();
+    let database = home.migrated().await;
+    let tx = database.begin().await.unwrap();
+    for (pragma, wanted) in [("synchronous", "2"), ("journal_mode", "wal"), ("foreign_keys", "1")] {
+        let row = tx.query_one_raw(database.statement(format!("PRAGMA {pragma}"), [])).await.unwrap().unwrap();
+        let found =
+            row.try_get_by_index::<String>(0).or_else(|_| row.try_get_by_index::<i64>(0).map(|n| n.to_string()));
+        assert_eq!(found.unwrap(), wanted, "{pragma}");
+    }
+}
+
+#[tokio::test]
+async fn a_standby_is_not_taken_for_a_database_that_can_be_written() {
+    let Home::Server(server) = Home::server().await else { unreachable!() };
+    let name = server.url().rsplit('/').next().unwrap().to_owned();
+    server.execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await.unwrap();
+    let home = Home::Server(server);
+    let error = home.open().probe().await.unwrap_err().to_string();
+    assert!(error.contains("takes no writes"), "{error}");
+}

@@ -1,0 +1,8 @@
+//! The store on a SQLite file and on a real `PostgreSQL`.
+
+mod connections;
+mod entities;
+mod faults;
+mod fixture;
+mod migrations;
+mod outbox;
