@@ -1,0 +1,158 @@
+//! Reading a JSON object field by field, so that every wrong field is found, not only the first.
+
+use model::TextError;
+use serde_json::{Map, Value};
+use service::FieldError;
+
+/// More wrong fields than this are counted and not named: an answer is not to be a multiple of its request.
+const NAMED: usize = 100;
+
+/// The wrong fields found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    named: Vec<FieldError>,
+    count: usize,
+}
+
+impl Faults {
+    pub(crate) fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// One sentence about them, and those that are named.
+    pub(crate) fn finish(self) -> (String, Vec<FieldError>) {
+        let named = self.named.len();
+        let sentence = match (self.count, self.named.first()) {
+            (1, Some(only)) => format!("{}: {}", place(&only.pointer), only.detail),
+            (count, _) if count == named => format!("{count} fields are wrong"),
+            (count, _) => format!("{count} fields are wrong; the first {named} are named"),
+        };
+        (sentence, self.named)
+    }
+}
+
+fn place(pointer: &str) -> &str {
+    if pointer.is_empty() { "the body" } else { pointer }
+}
+
+/// A JSON object whose members are taken one by one; what is left at the end is unknown.
+pub(crate) struct Object {
+    members: Map<String, Value>,
+    pointer: String,
+}
+
+impl Object {
+    /// The object in `value`; a fault where it is something else.
+    pub(crate) fn new(value: Value, pointer: String, faults: &mut Faults) -> Option<Self> {
+        match value {
+            Value::Object(members) => Some(Self { members, pointer }),
+            other => {
+                faults.add(pointer, format!("must be an object, not {}", kind(&other)));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn at(&self, name: &str) -> String {
+        format!("{}/{name}", self.pointer)
+    }
+
+    /// The member `name`; a fault where it is missing or `read` refuses it.
+    pub(crate) fn required<T>(
+        &mut self,
+        name: &str,
+        faults: &mut Faults,
+        read: impl FnOnce(Value) -> Result<T, String>,
+    ) -> Option<T> {
+        if !self.members.contains_key(name) {
+            faults.add(self.at(name), "is missing");
+            return None;
+        }
+        self.optional(name, faults, read)
+    }
+
+    /// The member `name`, where there is one that is not null; a fault where `read` refuses it.
+    pub(crate) fn optional<T>(
+        &mut self,
+        name: &str,
+        faults: &mut Faults,
+        read: impl FnOnce(Value) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.members.remove(name).filter(|value| !value.is_null())?;
+        read(value).map_err(|detail| faults.add(self.at(name), detail)).ok()
+    }
+
+    /// The member `name` as it is.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.members.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Names what nobody took.
+    pub(crate) fn deny_the_rest(self, known: &str, faults: &mut Faults) {
+        for name in self.members.keys() {
+            faults
+                .add(format!("{}/{}", self.pointer, escaped(name)), format!("is not a known field; known are {known}"));
+        }
+    }
+}
+
+/// A member's name within a JSON pointer (RFC 6901, section 3), cut where somebody made it endless.
+fn escaped(name: &str) -> String {
+    let name: String = name.chars().take(64).collect();
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// A whole number of minor units, 0 or more.
+pub(crate) fn amount(value: Value) -> Result<i64, String> {
+    const WANTED: &str = "must be a whole number of minor units (cents), 0 or more";
+    match value.as_i64() {
+        Some(minor) if minor >= 0 => Ok(minor),
+        Some(minor) => Err(format!("{WANTED}, not {minor}")),
+        None if value.is_number() => Err(format!("{WANTED}, not {value}")),
+        None => Err(format!("{WANTED}, not {}", kind(&value))),
+    }
+}
+
+/// A text type of `model`.
+pub(crate) fn text<T: TryFrom<String, Error = TextError>>(value: Value) -> Result<T, String> {
+    string(value)?.try_into().map_err(|error: TextError| error.to_string())
+}
+
+/// Text of 1 to `max` bytes without control characters.
+pub(crate) fn short_text(max: usize) -> impl FnOnce(Value) -> Result<String, String> {
+    move |value| {
+        let text = string(value)?;
+        if text.is_empty() || text.len() > max {
+            Err(format!("must be 1 to {max} bytes long, this has {}", text.len()))
+        } else if text.chars().any(char::is_control) {
+            Err("must not contain control characters".to_owned())
+        } else {
+            Ok(text)
+        }
+    }
+}
+
+pub(crate) fn string(value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(format!("must be a string, not {}", kind(&other))),
+    }
+}
+
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

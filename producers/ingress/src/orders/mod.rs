@@ -1,0 +1,121 @@
+//! `POST /v1/orders`.
+
+mod accept;
+mod answer;
+mod read;
+mod recent;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use model::{IdempotencyKey, OrderId};
+use service::{FieldError, Kind, Problem};
+
+pub(crate) use recent::Recent;
+
+use crate::auth::{self, Scope};
+use crate::intake::{self, Media};
+use crate::keys::Entry;
+use crate::publish;
+use crate::run::{MarketEntry, Shared};
+
+/// Wrong fields in an order.
+const INVALID_ORDER: Kind = Kind::new(StatusCode::BAD_REQUEST, "invalid_order", "The order is not valid");
+/// No, or no usable, `Idempotency-Key`.
+const IDEMPOTENCY_KEY: Kind =
+    Kind::new(StatusCode::BAD_REQUEST, "idempotency_key_required", "Orders need an Idempotency-Key header");
+/// The key was used for another order.
+const IDEMPOTENCY_CONFLICT: Kind = Kind::new(
+    StatusCode::UNPROCESSABLE_ENTITY,
+    "idempotency_conflict",
+    "This Idempotency-Key was used for another order",
+);
+/// What every 503 of this route says.
+const AGAIN: &str = "send the order again with the same Idempotency-Key: it is taken once at most";
+
+/// Takes an order: see the crate's guarantees.
+pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let plain = auth::from_header(&head.headers)?;
+    let clock = &*shared.clock;
+    let key = auth::check(&shared.keys, clock, plain.as_deref(), Scope::Orders, &head.headers)?;
+    let market = shared.market(&key)?;
+    let idempotency_key = idempotency_key(&head.headers)?;
+    let Ok(slot) = Arc::clone(&shared.order_slots).try_acquire_owned() else {
+        return Err(publish::full("orders", AGAIN));
+    };
+    let config = &shared.config;
+    let body = intake::read(&head.headers, body, Media::Json, config.order_bytes, shared.body_time()).await?;
+    let value = serde_json::from_slice(&body).map_err(|error| intake::not_json(&error))?;
+    let terms = read::Terms { currency: market.currency, kind: key.kind, max_lines: config.order_lines };
+    let order = read::order(value, &terms).map_err(invalid)?;
+    let order_id = OrderId::derive(market.number, &key.market, &idempotency_key);
+    let placed = order.placed(order_id, market.number, &key, idempotency_key, clock.now());
+    let fingerprint = placed.fingerprint;
+    let traceparent = intake::traceparent(&head.headers);
+
+    // In a task of its own: a client that goes away drops this handler, not the publish. The slot goes with it.
+    let accepting = accept::accept(Arc::clone(&shared), Arc::clone(market), placed, traceparent);
+    let accepted = shared
+        .tasks
+        .spawn("order publish", async move {
+            let accepted = accepting.await;
+            drop(slot);
+            accepted
+        })
+        .await
+        .map_err(|_| publish::problem(&broker::PublishError::Unknown, AGAIN))?
+        .map_err(|error| publish::problem(&error, AGAIN))?;
+    if accepted.order.fingerprint != fingerprint {
+        return Err(conflict(&key, order_id));
+    }
+    Ok(answer::accepted(&shared, order_id, &accepted))
+}
+
+fn invalid((detail, errors): (String, Vec<FieldError>)) -> Problem {
+    Problem::new(INVALID_ORDER, detail).with_errors(errors)
+}
+
+fn conflict(key: &Entry, order_id: OrderId) -> Problem {
+    Problem::new(
+        IDEMPOTENCY_CONFLICT,
+        format!(
+            "the market {} has the order {order_id} under this key, with other contents; that one stands. \
+             A new order needs a new key.",
+            key.market
+        ),
+    )
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
+    let problem = |detail: String| Problem::new(IDEMPOTENCY_KEY, detail);
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else {
+        return Err(problem(
+            "the Idempotency-Key header is missing: choose a key per order (your order number, or a UUID) and send \
+             the same one with every retry"
+                .to_owned(),
+        ));
+    };
+    if values.next().is_some() {
+        return Err(problem("there is more than one Idempotency-Key header".to_owned()));
+    }
+    let text = value
+        .to_str()
+        .map_err(|_| problem("an Idempotency-Key must consist of printable ASCII characters".to_owned()))?;
+    IdempotencyKey::from_header(text).map_err(|error| problem(error.to_string()))
+}
+
+impl Shared {
+    /// The market that a key names.
+    pub(crate) fn market(&self, key: &Entry) -> Result<&Arc<MarketEntry>, Problem> {
+        self.markets.get(&key.market).ok_or_else(|| {
+            auth::forbidden(format!(
+                "the API key {:?} is for the market {}, which is not configured here",
+                key.name, key.market
+            ))
+        })
+    }
+}

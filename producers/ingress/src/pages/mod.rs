@@ -1,0 +1,113 @@
+//! Page events: Segment's HTTP API (`track`, `page`, `identify`, `screen`, `group`, `alias`, `batch`).
+//!
+//! Answers are what Segment's clients can read: exactly 200 and `{"success":true}` once the batch is durable; errors as
+//! JSON with `code` and `message` (every problem has both).
+
+mod place;
+mod read;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use broker::{Publish, layout};
+use events::{Envelope, PageBatch, PageEventKind};
+use model::headers as names;
+use service::{Kind, Problem};
+
+use crate::auth::{self, Scope};
+use crate::intake::{self, Media};
+use crate::keys::Entry;
+use crate::publish;
+use crate::run::{Shared, publish_one};
+
+/// Wrong fields in an event or a batch.
+const INVALID_EVENTS: Kind =
+    Kind::new(StatusCode::BAD_REQUEST, "invalid_events", "The events are not valid; none was taken");
+/// What every 503 of these routes says.
+const AGAIN: &str = "send the events again: each counts once, by its messageId";
+
+/// What a body holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    One(PageEventKind),
+    Batch,
+}
+
+macro_rules! one {
+    ($name:ident, $kind:ident) => {
+        pub(crate) async fn $name(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+            take(shared, request, Form::One(PageEventKind::$kind)).await
+        }
+    };
+}
+
+one!(track, Track);
+one!(page, Page);
+one!(identify, Identify);
+one!(screen, Screen);
+one!(group, Group);
+one!(alias, Alias);
+
+pub(crate) async fn batch(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+    take(shared, request, Form::Batch).await
+}
+
+async fn take(shared: Arc<Shared>, request: Request, form: Form) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    // Checked before the body is read, where the header has it; a body's writeKey has to be read first.
+    let from_header =
+        auth::from_header(&head.headers)?.map(|plain| check(&shared, &plain, &head.headers)).transpose()?;
+    let Ok(slot) = Arc::clone(&shared.event_slots).try_acquire_owned() else {
+        return Err(publish::full("batches of events", AGAIN));
+    };
+    let limit = match form {
+        Form::One(_) => shared.config.event_bytes,
+        Form::Batch => shared.config.batch_bytes,
+    };
+    let body = intake::read(&head.headers, body, Media::JsonOrText, limit, shared.body_time()).await?;
+    let raw = read::Raw::parse(&body, form).map_err(|error| intake::not_json(&error))?;
+    let key = match (from_header, raw.write_key()) {
+        (Some(key), _) => key,
+        (None, Some(plain)) => check(&shared, &plain, &head.headers)?,
+        (None, None) => auth::check(&shared.keys, &*shared.clock, None, Scope::Events, &head.headers)?,
+    };
+    shared.market(&key)?;
+    let limits = read::Limits { event_bytes: shared.config.event_bytes, batch_events: shared.config.batch_events };
+    let events = raw
+        .events(&limits, &*shared.clock)
+        .map_err(|(detail, errors)| Problem::new(INVALID_EVENTS, detail).with_errors(errors))?;
+    let batch =
+        PageBatch { market: key.market.clone(), source: key.name.clone(), received_at: shared.clock.now(), events };
+    let publishing = publish_batch(Arc::clone(&shared), batch, intake::traceparent(&head.headers));
+    // In a task of its own, as an order's publish is.
+    shared
+        .tasks
+        .spawn("events publish", async move {
+            let outcome = publishing.await;
+            drop(slot);
+            outcome
+        })
+        .await
+        .map_err(|_| publish::problem(&broker::PublishError::Unknown, AGAIN))?
+        .map_err(|error| publish::problem(&error, AGAIN))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], r#"{"success":true}"#).into_response())
+}
+
+fn check(shared: &Shared, plain: &str, headers: &HeaderMap) -> Result<Arc<Entry>, Problem> {
+    auth::check(&shared.keys, &*shared.clock, Some(plain), Scope::Events, headers)
+}
+
+async fn publish_batch(
+    shared: Arc<Shared>,
+    batch: PageBatch,
+    traceparent: Option<String>,
+) -> Result<(), broker::PublishError> {
+    let count = batch.events.len();
+    let mut message = Envelope::new(&*shared.clock, "ingress", batch).traced(traceparent).to_message();
+    message.headers.insert(names::EVENT_COUNT.to_owned(), count.to_string());
+    let publish =
+        Publish { exchange: shared.pages_exchange.clone(), routing_key: layout::PAGE_BATCH_KEY.to_owned(), message };
+    publish_one(&*shared.events, publish).await
+}

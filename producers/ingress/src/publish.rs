@@ -1,0 +1,54 @@
+//! From a publish's outcome to an answer.
+
+use broker::PublishError;
+use service::{Kind, Problem, kinds};
+
+const fn unavailable(code: &'static str) -> Kind {
+    Kind::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, code, "This can't be taken right now")
+}
+
+/// No connection to the broker.
+const BROKER_UNAVAILABLE: Kind = unavailable("broker_unavailable");
+/// The broker has a resource alarm.
+const BROKER_BLOCKED: Kind = unavailable("broker_blocked");
+/// Too many confirms are awaited.
+const BROKER_SATURATED: Kind = unavailable("broker_saturated");
+/// The queue is full.
+const QUEUE_FULL: Kind = unavailable("queue_full");
+/// The confirm did not come.
+const OUTCOME_UNKNOWN: Kind = unavailable("outcome_unknown");
+/// The topology is damaged.
+const UNROUTABLE: Kind = unavailable("unroutable");
+
+/// The answer to a publish that is not known to be durable. `again` says how it is sent again safely.
+pub(crate) fn problem(error: &PublishError, again: &str) -> Problem {
+    // Base seconds: how long such a state usually lasts at least.
+    let (kind, what, seconds) = match error {
+        PublishError::Unavailable => (BROKER_UNAVAILABLE, "the queue is not reachable", 2),
+        PublishError::Blocked(_) => (BROKER_BLOCKED, "the queue takes nothing because of a resource alarm", 5),
+        PublishError::Saturated => (BROKER_SATURATED, "too much is on its way to the queue", 1),
+        PublishError::Refused(_) => (QUEUE_FULL, "the queue is full", 5),
+        PublishError::Unknown => {
+            (OUTCOME_UNKNOWN, "the queue did not confirm in time, so it is not known whether this was stored", 1)
+        }
+        PublishError::Unroutable => {
+            tracing::error!(
+                "a publish found no queue: the broker's topology is damaged; restart the ingress to declare it again"
+            );
+            (UNROUTABLE, "the queue is missing", 5)
+        }
+        PublishError::TooLarge(_) => {
+            return Problem::new(kinds::TOO_LARGE, "this is larger than the queue takes");
+        }
+    };
+    Problem::new(kind, format!("{what}; {again}")).retry_after(seconds)
+}
+
+/// The answer when as much is in flight as is allowed.
+pub(crate) fn full(what: &str, again: &str) -> Problem {
+    Problem::new(
+        kinds::REDUCED_CAPACITY,
+        format!("as many {what} are being taken as this process may take at once; {again}"),
+    )
+    .retry_after(1)
+}

@@ -1,0 +1,254 @@
+//! The role: what it is given, and its life.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use broker::{Broker, BrokerError, BrokerState, ExchangeName, Publish, PublishError, layout};
+use model::{Clock, Currency, MarketId, RegionName, RegionNumber, TokenKey};
+use service::{Condition, Readiness, Shutdown, Tasks, http};
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+use crate::keys::ApiKeys;
+use crate::orders::Recent;
+use crate::router;
+
+/// What the ingress is given.
+pub struct Deps {
+    /// Its configuration.
+    pub config: Config,
+    /// Where orders go.
+    pub orders: Arc<dyn Broker>,
+    /// Where page events go; may be the same broker.
+    pub events: Arc<dyn Broker>,
+    /// Every region of the shop, with its permanent number.
+    pub regions: BTreeMap<RegionName, RegionNumber>,
+    /// Who may call.
+    pub keys: ApiKeys,
+    /// Signs status URLs; the storefront's is the same.
+    pub token_key: TokenKey,
+    /// The time of acceptance comes from it.
+    pub clock: Arc<dyn Clock>,
+    /// Where it says that it is ready.
+    pub readiness: Readiness,
+}
+
+/// Why the ingress can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no market.
+    #[error("no market is configured: add an [[ingress.market]] with id, region and currency")]
+    NoMarket,
+    /// Two markets have one id.
+    #[error("the market {0} is configured twice")]
+    MarketTwice(MarketId),
+    /// A market is in a region that nobody knows.
+    #[error("the market {market} is in the region {region}, which is not configured; known are: {known}")]
+    UnknownRegion {
+        /// Which market.
+        market: MarketId,
+        /// The region it names.
+        region: RegionName,
+        /// The regions there are.
+        known: String,
+    },
+    /// The queues can't be declared, and waiting would not help.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The server does not listen.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+}
+
+/// A market with all that a request needs of it.
+#[derive(Debug)]
+pub(crate) struct MarketEntry {
+    pub(crate) number: RegionNumber,
+    pub(crate) currency: Currency,
+    pub(crate) routing_key: String,
+}
+
+/// What handlers share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) orders: Arc<dyn Broker>,
+    pub(crate) events: Arc<dyn Broker>,
+    pub(crate) orders_exchange: ExchangeName,
+    pub(crate) pages_exchange: ExchangeName,
+    pub(crate) markets: HashMap<MarketId, Arc<MarketEntry>>,
+    pub(crate) keys: ApiKeys,
+    pub(crate) token_key: TokenKey,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) recent: Recent,
+    pub(crate) order_slots: Arc<Semaphore>,
+    pub(crate) event_slots: Arc<Semaphore>,
+    pub(crate) tasks: Tasks,
+}
+
+impl Shared {
+    pub(crate) fn body_time(&self) -> Duration {
+        Duration::from_millis(self.config.body_timeout_ms)
+    }
+}
+
+/// The ingress without a server of its own, for a process that serves several roles on one port: serve
+/// [`Ingress::router`] and run [`Ingress::maintain`] beside it. [`run`] is both.
+pub struct Ingress {
+    shared: Arc<Shared>,
+    regions: Vec<RegionName>,
+    topology: Condition,
+}
+
+impl Ingress {
+    /// Checks the configuration and registers the role's conditions (`ingress.topology`, `ingress.orders_broker`,
+    /// `ingress.events_broker`), not ready yet.
+    ///
+    /// # Errors
+    /// [`Error`] where the markets can't work as configured.
+    pub fn new(deps: Deps) -> Result<Self, Error> {
+        let markets = markets(&deps.config, &deps.regions)?;
+        let known: Vec<MarketId> = markets.keys().cloned().collect();
+        for key in deps.keys.of_unknown_markets(&known) {
+            tracing::warn!("the API key {key} names a market that is not configured: it will be refused");
+        }
+        watch_broker(&deps.readiness, "ingress.orders_broker", &deps.orders);
+        watch_broker(&deps.readiness, "ingress.events_broker", &deps.events);
+        let config = deps.config;
+        Ok(Self {
+            topology: deps.readiness.condition("ingress.topology"),
+            regions: deps.regions.into_keys().collect(),
+            shared: Arc::new(Shared {
+                orders: deps.orders,
+                events: deps.events,
+                orders_exchange: layout::orders_exchange(),
+                pages_exchange: layout::pages_exchange(),
+                markets,
+                keys: deps.keys,
+                token_key: deps.token_key,
+                clock: deps.clock,
+                recent: Recent::new(config.recent_orders, Duration::from_secs(config.recent_orders_s)),
+                order_slots: Arc::new(Semaphore::new(config.max_in_flight_orders)),
+                event_slots: Arc::new(Semaphore::new(config.max_in_flight_events)),
+                tasks: Tasks::new(),
+                config,
+            }),
+        })
+    }
+
+    /// The routes, for a server of `service::http` (which brings timeouts, request ids and answers to unknown paths).
+    pub fn router(&self) -> Router {
+        router::routes(&self.shared)
+    }
+
+    /// Declares the queues that the ingress feeds, then follows the keys' file until the soft stop, then waits for the
+    /// publishes in flight (until the hard stop).
+    ///
+    /// # Errors
+    /// [`Error::Broker`] where the broker holds the queues with other arguments.
+    pub async fn maintain(&self, shutdown: Shutdown) -> Result<(), Error> {
+        let reload = Duration::from_millis(self.shared.config.keys_reload_ms.max(1));
+        let work = async {
+            tokio::select! {
+                result = self.declare_then_wait() => result,
+                () = self.shared.keys.follow(reload) => Ok(()),
+            }
+        };
+        if let Some(result) = shutdown.soft().run_until_cancelled(work).await {
+            return result;
+        }
+        shutdown.hard().run_until_cancelled(self.shared.tasks.join()).await;
+        Ok(())
+    }
+
+    async fn declare_then_wait(&self) -> Result<(), Error> {
+        self.topology.not_ready("waiting for the broker to take the queues' declaration");
+        // Both at once: page events are taken while the orders' broker is away, and the other way round.
+        futures::future::try_join(
+            declare(&*self.shared.orders, layout::orders(&self.regions)),
+            declare(&*self.shared.events, layout::pages()),
+        )
+        .await?;
+        self.topology.ready();
+        tracing::info!("the ingress has declared its queues");
+        std::future::pending().await
+    }
+}
+
+/// Runs the ingress on its own port until `shutdown`.
+///
+/// # Errors
+/// [`Error`]: a configuration that can't work, a port that is taken, queues with other arguments.
+pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
+    let server = http::Server::bind(deps.config.http.clone()).await?;
+    run_on(server, deps, shutdown).await
+}
+
+/// As [`run`], on a server that listens already.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(server: http::Server, deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
+    let health = deps.readiness.router();
+    let ingress = Ingress::new(deps)?;
+    // Its own tokens: where the queues can't be declared, the server stops too, and the error is told.
+    let stop = shutdown.child();
+    let serving = server.serve(ingress.router().merge(health), stop.clone());
+    let maintaining = async {
+        let result = ingress.maintain(stop.clone()).await;
+        stop.soft().cancel();
+        result
+    };
+    let ((), result) = futures::future::join(serving, maintaining).await;
+    // Requests that the server finished during its drain may have started publishes since.
+    shutdown.hard().run_until_cancelled(ingress.shared.tasks.join()).await;
+    result
+}
+
+/// Publishes one message and waits for its outcome.
+pub(crate) async fn publish_one(broker: &dyn Broker, publish: Publish) -> Result<(), PublishError> {
+    broker.publish(vec![publish]).await.pop().unwrap_or(Err(PublishError::Unknown))
+}
+
+async fn declare(broker: &dyn Broker, topology: broker::Topology) -> Result<(), Error> {
+    Ok(broker.declare(&topology).await?)
+}
+
+fn watch_broker(readiness: &Readiness, name: &str, broker: &Arc<dyn Broker>) {
+    let broker = Arc::clone(broker);
+    readiness.probe(name, move || match broker.state() {
+        BrokerState::Ready => Ok(()),
+        BrokerState::Blocked => Err("the broker has a resource alarm and takes no publishes".to_owned()),
+        BrokerState::Disconnected => Err("the broker is not connected".to_owned()),
+    });
+}
+
+fn markets(
+    config: &Config,
+    regions: &BTreeMap<RegionName, RegionNumber>,
+) -> Result<HashMap<MarketId, Arc<MarketEntry>>, Error> {
+    let mut markets = HashMap::new();
+    for market in &config.markets {
+        let Some(number) = regions.get(&market.region) else {
+            let known: Vec<&str> = regions.keys().map(RegionName::as_str).collect();
+            return Err(Error::UnknownRegion {
+                market: market.id.clone(),
+                region: market.region.clone(),
+                known: known.join(", "),
+            });
+        };
+        let entry = MarketEntry {
+            number: *number,
+            currency: market.currency,
+            routing_key: layout::order_placed_key(&market.region),
+        };
+        if markets.insert(market.id.clone(), Arc::new(entry)).is_some() {
+            return Err(Error::MarketTwice(market.id.clone()));
+        }
+    }
+    if markets.is_empty() {
+        return Err(Error::NoMarket);
+    }
+    Ok(markets)
+}
