@@ -1,0 +1,211 @@
+//! The handle that roles hold.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use broker::{
+    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Publish, PublishError, QueueName, Subscription, Topology,
+};
+use futures::future::BoxFuture;
+use model::{Clock, SystemClock};
+use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::command::{Command, Entry, PublishBatch};
+use crate::file;
+use crate::record::Record;
+use crate::shared::Shared;
+use crate::store::Store;
+use crate::writer::Writer;
+
+/// A broker in one local file, for one process.
+pub struct Embedded {
+    path: PathBuf,
+    config: Config,
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+    in_flight: Arc<Semaphore>,
+    /// Taken by the first close.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Embedded {
+    /// Opens or creates the file at `path` (its directory must exist) and holds it until [`Broker::close`]. A file that
+    /// a killed process left is recovered on the way: about a second for each million messages that wait.
+    ///
+    /// # Errors
+    /// [`BrokerError::Configuration`], with what to do, where another process holds the file, where it is damaged,
+    /// another program's or of a newer layout, or where it can't be written.
+    pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Arc<Self>, BrokerError> {
+        Self::open_with_clock(path, config, Arc::new(SystemClock)).await
+    }
+
+    /// [`Embedded::open`] with the clock that says when a retry is due.
+    ///
+    /// # Errors
+    /// Those of [`Embedded::open`].
+    pub async fn open_with_clock(
+        path: impl AsRef<Path>,
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, BrokerError> {
+        let path = path.as_ref().to_owned();
+        // Reading the file and starting the thread block.
+        tokio::task::spawn_blocking(move || Self::open_blocking(path, config, clock))
+            .await
+            .map_err(|panic| BrokerError::Configuration(format!("opening the broker's file failed: {panic}")))?
+    }
+
+    fn open_blocking(path: PathBuf, config: Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, BrokerError> {
+        let store = Store::new(file::open(&path, &config)?);
+        let shared = Arc::new(Shared::default());
+        let (commands, receiver) = channel();
+        let mut writer = Writer::new(store, config.clone(), clock, shared.clone(), commands.clone());
+        writer.load().map_err(|error| file::explain(&path, &error))?;
+        let thread = spawn(writer, receiver).map_err(|error| {
+            BrokerError::Configuration(format!("the embedded broker's thread can't be started: {error}"))
+        })?;
+        Ok(Arc::new(Self {
+            in_flight: Arc::new(Semaphore::new(config.max_in_flight as usize)),
+            thread: Mutex::new(Some(thread)),
+            path,
+            config,
+            commands,
+            shared,
+        }))
+    }
+
+    /// Asks the writer something that it answers at once.
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, BrokerError>>) -> Command,
+    ) -> Result<T, BrokerError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).map_err(|_closed| BrokerError::Closed)?;
+        answer.await.unwrap_or(Err(BrokerError::Closed))
+    }
+
+    fn entry(&self, publish: Publish) -> Result<Entry, PublishError> {
+        let record = Record::of(&publish.message);
+        let (bytes, max) = (record.bytes(), self.config.max_message_bytes);
+        if bytes > max {
+            return Err(PublishError::TooLarge(format!("{bytes} bytes, max_message_bytes is {max}")));
+        }
+        Ok(Entry { exchange: publish.exchange, routing_key: publish.routing_key, record })
+    }
+
+    async fn publish_batch(&self, batch: Vec<Publish>) -> Vec<Result<(), PublishError>> {
+        let count = batch.len();
+        let all = |error: PublishError| vec![Err(error); count];
+        if let Some(refusal) = self.shared.refusal() {
+            return all(refusal);
+        }
+        let permits = u32::try_from(count).unwrap_or(u32::MAX);
+        let Ok(permit) = self.in_flight.clone().try_acquire_many_owned(permits) else {
+            return all(PublishError::Saturated);
+        };
+        // Here and not in the writer: callers encode in parallel.
+        let entries = batch.into_iter().map(|publish| self.entry(publish)).collect();
+        let (reply, outcomes) = oneshot::channel();
+        let command = Command::Publish(PublishBatch { entries, reply, permit });
+        if self.commands.send(command).is_err() {
+            return all(PublishError::Unavailable);
+        }
+        let timeout = Duration::from_millis(self.config.publish_timeout_ms);
+        match tokio::time::timeout(timeout, outcomes).await {
+            Ok(Ok(outcomes)) => outcomes,
+            Ok(Err(_)) | Err(_) => all(PublishError::Unknown),
+        }
+    }
+}
+
+impl Broker for Embedded {
+    fn declare<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(self.ask(|reply| Command::Declare { topology: topology.clone(), reply }))
+    }
+
+    fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Result<(), PublishError>>> {
+        Box::pin(self.publish_batch(batch))
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        prefetch: u16,
+    ) -> BoxFuture<'a, Result<Subscription, BrokerError>> {
+        Box::pin(async move {
+            let prefetch = prefetch.max(1);
+            let (deliveries, receiver) = tokio::sync::mpsc::channel(usize::from(prefetch));
+            self.ask(|reply| Command::Subscribe { queue: queue.clone(), prefetch, deliveries, reply }).await?;
+            // The writer sees from the channel itself that the subscription was dropped.
+            Ok(Subscription::new(receiver, CancellationToken::new().drop_guard()))
+        })
+    }
+
+    fn depths<'a>(&'a self, queues: &'a [QueueName]) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>> {
+        Box::pin(self.ask(|reply| Command::Depths { queues: queues.to_vec(), reply }))
+    }
+
+    fn state(&self) -> BrokerState {
+        self.shared.state()
+    }
+
+    fn info(&self) -> BoxFuture<'_, Result<BrokerInfo, BrokerError>> {
+        let info = match self.shared.state() {
+            BrokerState::Disconnected => Err(BrokerError::Unavailable("it was closed".to_owned())),
+            _ => Ok(BrokerInfo {
+                product: "embedded".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                warnings: vec![format!(
+                    "Every message is in one file on one disk ({}): a confirmed message survives a crash of this \
+                     machine, but not the loss of the disk.",
+                    self.path.display()
+                )],
+            }),
+        };
+        Box::pin(std::future::ready(info))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            // A second close waits here for the first.
+            let mut thread = self.thread.lock().await;
+            let _ = self.commands.send(Command::Close);
+            if let Some(thread) = thread.take() {
+                let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+                if !matches!(joined, Ok(Ok(()))) {
+                    tracing::error!("the embedded broker's thread panicked; what it confirmed is in the file");
+                }
+            }
+        })
+    }
+}
+
+impl Drop for Embedded {
+    /// Ends the thread where nobody called close; the file is let go of a little later.
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Close);
+    }
+}
+
+fn spawn(writer: Writer, commands: Receiver<Command>) -> std::io::Result<JoinHandle<()>> {
+    let shared = writer.shared.clone();
+    std::thread::Builder::new().name("embedded-broker".to_owned()).spawn(move || {
+        // Also where the writer panics: nobody then waits for it.
+        let _closed = CloseOnDrop(shared);
+        let commands = commands;
+        writer.run(&commands);
+    })
+}
+
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

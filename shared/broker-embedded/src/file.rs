@@ -1,0 +1,123 @@
+//! Opening the file: one process at a time, durable, of a version that this program reads.
+
+use std::path::Path;
+
+use broker::BrokerError;
+use rusqlite::{Connection, ErrorCode};
+
+use crate::Config;
+
+/// `SQLite`'s mark of whose file it is: `MILL` in ASCII.
+const APPLICATION_ID: i32 = 0x4d49_4c4c;
+
+/// The layout that [`SCHEMA`] makes.
+const VERSION: i32 = 1;
+
+/// `message.key` is a [`crate::key::Key`]. `queue.handed_to` is the highest place that was handed out since the file
+/// was opened: what is left at or below it after a kill may have been seen by a consumer.
+const SCHEMA: &str = "
+CREATE TABLE queue (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    retry_delays_ms TEXT NOT NULL,
+    handed_to INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE exchange (name TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE binding (
+    exchange TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    queue INTEGER NOT NULL,
+    PRIMARY KEY (exchange, routing_key, queue)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE message (
+    key INTEGER PRIMARY KEY,
+    deliveries INTEGER NOT NULL DEFAULT 0,
+    properties TEXT NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE TABLE delayed (
+    id INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL,
+    properties TEXT NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX delayed_by_due ON delayed (due_ms, id, queue);
+";
+
+/// Opens or creates the file at `path`, holding it for this process alone until the connection is closed.
+pub(crate) fn open(path: &Path, config: &Config) -> Result<Connection, BrokerError> {
+    let explain = |error: rusqlite::Error| explain(path, &error);
+    let connection = Connection::open(path).map_err(explain)?;
+    configure(&connection, config).map_err(explain)?;
+    match application_and_version(&connection).map_err(explain)? {
+        (0, 0) if is_empty(&connection).map_err(explain)? => create(&connection).map_err(explain)?,
+        (APPLICATION_ID, VERSION) => {}
+        (APPLICATION_ID, newer) => {
+            return Err(BrokerError::Configuration(format!(
+                "{} has the layout {newer}, this program reads {VERSION}: run the newer program that wrote it",
+                path.display()
+            )));
+        }
+        _ => {
+            return Err(BrokerError::Configuration(format!(
+                "{} is a SQLite file of another program: give the broker a path of its own",
+                path.display()
+            )));
+        }
+    }
+    Ok(connection)
+}
+
+fn configure(connection: &Connection, config: &Config) -> rusqlite::Result<()> {
+    // Another process that holds the file is an error at once, not a wait.
+    connection.busy_timeout(std::time::Duration::ZERO)?;
+    // The lock is taken at the first read and kept; it also spares the shared memory file of the log.
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    // Before the first table: acked messages' pages can then be given back to the file system.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // In WAL mode FULL is one fsync of the log for each commit: this is what a confirm stands for.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let kibibytes = i64::try_from(config.cache_bytes / 1024).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "cache_size", -kibibytes.max(1024))?;
+    // A log that a burst made large is cut back once it is folded into the file.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // Takes the lock now; reading alone would wait until the first write.
+    connection.execute_batch("BEGIN EXCLUSIVE; COMMIT;")
+}
+
+fn application_and_version(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((pragma("application_id")?, pragma("user_version")?))
+}
+
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+    ))
+}
+
+/// What an error of opening means to the person who started the program.
+pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> BrokerError {
+    let path = path.display();
+    BrokerError::Configuration(match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
+            "another process holds {path}: an embedded broker belongs to one process, stop the other or give this one \
+             a path of its own"
+        ),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => format!(
+            "{path} is damaged or is not a broker's file ({error}): restore it from a backup, or move it and its \
+             -wal file away to start with an empty one"
+        ),
+        Some(ErrorCode::CannotOpen) => {
+            format!("{path} can't be opened ({error}): its directory must exist and be writable")
+        }
+        _ => format!("{path} can't be used: {error}"),
+    })
+}
