@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn the_estimate_is_exact_for_a_few_and_near_for_many() {
         assert_eq!([0, 1, 2, 3, 100].map(|n| of(0..n).estimate()), [0, 1, 2, 3, 100]);
-        for n in [1_000, 10_000, 100_000] {
+        for n in [1_000, 30_000] {
             let estimate = of(0..n).estimate();
             assert!(is_near(estimate, n.into()), "{n}: {estimate}");
         }
@@ -89,9 +89,9 @@ mod tests {
 
     #[test]
     fn a_visitor_of_both_sketches_counts_once_in_their_merge() {
-        let mut merged = of(0..20_000);
-        merged.merge(&of(10_000..30_000));
-        assert!(is_near(merged.estimate(), 30_000), "{}", merged.estimate());
+        let mut merged = of(0..10_000);
+        merged.merge(&of(5_000..15_000));
+        assert!(is_near(merged.estimate(), 15_000), "{}", merged.estimate());
     }
 
     #[test]
@@ -104,6 +104,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn a_sketch_is_read_back_as_it_was_stored(n in 0u32..400) {
             let sketch = of(0..n);
