@@ -1,0 +1,143 @@
+//! The batch transaction: what makes an order happen once, and stock never be sold twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cache::OrderStatus;
+use chrono::{DateTime, TimeDelta, Utc};
+use model::OrderId;
+use sea_orm::DbErr;
+use store::{Region, Transaction, outbox};
+
+use crate::allocate::{Allocation, Outcome};
+use crate::intake::Checked;
+use crate::outcome::{self, New};
+use crate::price::{self, Prices};
+use crate::sql::{self, Movement};
+
+/// What the transaction did, once it is committed.
+#[derive(Debug, Default)]
+pub(crate) struct Effect {
+    /// The orders that it stored, with their outcome.
+    pub(crate) stored: Vec<OrderStatus>,
+    /// Orders whose id holds another order already.
+    pub(crate) conflicts: Vec<OrderId>,
+}
+
+/// Stores `orders`, given in arrival order, in one transaction of the region's database.
+///
+/// # Errors
+/// The database's; nothing is committed, or (a connection lost at the commit) the fate is unknown.
+pub(crate) async fn store(region: &Region, orders: &[Checked<'_>], grace: TimeDelta) -> Result<Effect, DbErr> {
+    let tx = region.database.begin().await?;
+    let effect = apply(&tx, region, orders, grace).await?;
+    if effect.stored.is_empty() {
+        tx.rollback().await?;
+    } else {
+        tx.commit().await?;
+    }
+    Ok(effect)
+}
+
+async fn apply(tx: &Transaction, region: &Region, orders: &[Checked<'_>], grace: TimeDelta) -> Result<Effect, DbErr> {
+    let mut firsts: BTreeMap<OrderId, &Checked<'_>> = BTreeMap::new();
+    for order in orders {
+        firsts.entry(order.placed().order_id).or_insert(order);
+    }
+    let by_id: Vec<&Checked<'_>> = firsts.values().copied().collect();
+    let created = sql::insert_orders(&**tx, region.number, &by_id).await?;
+    let conflicts = conflicts(tx, orders, &firsts, &created).await?;
+
+    let mut unseen = created.clone();
+    let new: Vec<New<'_>> = orders
+        .iter()
+        // Taken out as it is met: a second copy in this batch finds nothing.
+        .filter_map(|order| unseen.remove(&order.placed().order_id).map(|at| New::new(order, at)))
+        .collect();
+    let Some(at) = new.iter().map(|order| order.at).max() else {
+        return Ok(Effect { stored: Vec::new(), conflicts });
+    };
+    let allocation = allocate(tx, region, &new, grace, at).await?;
+    Ok(Effect { stored: statuses(&new, &allocation.outcomes), conflicts })
+}
+
+/// The orders whose fingerprint is not that of the order stored under their id.
+async fn conflicts(
+    tx: &Transaction,
+    orders: &[Checked<'_>],
+    firsts: &BTreeMap<OrderId, &Checked<'_>>,
+    created: &BTreeMap<OrderId, DateTime<Utc>>,
+) -> Result<Vec<OrderId>, DbErr> {
+    let old = firsts.keys().filter(|id| !created.contains_key(id)).copied();
+    let mut stored = sql::fingerprints(&**tx, old).await?;
+    stored.extend(created.keys().map(|id| (*id, firsts[id].placed().fingerprint)));
+    let differs = orders.iter().filter(|order| {
+        stored.get(&order.placed().order_id).is_some_and(|stored| *stored != order.placed().fingerprint)
+    });
+    Ok(differs.map(|order| order.placed().order_id).collect())
+}
+
+/// Decides over the new orders and writes down what was decided. Lines go first and prices are read before the lock,
+/// so that a hot SKU's row is held for as few statements as possible.
+async fn allocate(
+    tx: &Transaction,
+    region: &Region,
+    new: &[New<'_>],
+    grace: TimeDelta,
+    at: DateTime<Utc>,
+) -> Result<Allocation, DbErr> {
+    let mut lines: Vec<_> = new.iter().map(|order| (order.id(), order.lines.as_slice())).collect();
+    lines.sort_by_key(|(id, _)| *id);
+    sql::insert_lines(&**tx, &lines).await?;
+    let priced: BTreeSet<_> = outcome::skus(new.iter().filter(|order| price::is_checked(order.placed())));
+    let prices = if priced.is_empty() { Prices::new() } else { sql::prices(&**tx, region.number, priced).await? };
+
+    let stock = sql::lock_stock(&**tx, region.number, outcome::skus(new)).await?;
+    let allocation = outcome::decide(new, &stock, &prices, grace);
+    let decided: Vec<(&New<'_>, &Outcome)> = new.iter().zip(&allocation.outcomes).collect();
+
+    sql::reserve(&**tx, region.number, &allocation.taken, at).await?;
+    sql::insert_movements(&**tx, region.number, &movements(&decided)).await?;
+    let rejected: Vec<_> = decided
+        .iter()
+        .filter_map(|(order, outcome)| match outcome {
+            Outcome::Confirmed => None,
+            Outcome::Rejected(reason) => Some((order.id(), reason)),
+        })
+        .collect();
+    sql::reject(&**tx, &rejected).await?;
+    let mut events: Vec<_> = decided.iter().map(|(order, outcome)| outcome::announce(order, outcome)).collect();
+    events.extend(outcome::crossings(&region.name, &stock, &allocation.taken, at));
+    outbox::insert(&region.database, tx, &events).await?;
+    Ok(allocation)
+}
+
+/// In key order (SKU, order), like every write.
+fn movements<'a>(decided: &[(&'a New<'_>, &Outcome)]) -> Vec<Movement<'a>> {
+    let mut movements: Vec<Movement<'_>> = decided
+        .iter()
+        .filter(|(_, outcome)| **outcome == Outcome::Confirmed)
+        .flat_map(|(order, _)| {
+            order.basket.iter().map(|(sku, units)| Movement {
+                order: order.id(),
+                sku,
+                units: i64::from(units),
+                at: order.at,
+            })
+        })
+        .collect();
+    movements.sort_by_key(|movement| (movement.sku, movement.order));
+    movements
+}
+
+fn statuses(new: &[New<'_>], outcomes: &[Outcome]) -> Vec<OrderStatus> {
+    new.iter()
+        .zip(outcomes)
+        .map(|(order, outcome)| OrderStatus {
+            order_id: order.id(),
+            version: 1,
+            fingerprint: order.placed().fingerprint,
+            accepted_at: order.placed().accepted_at,
+            state: outcome::state(outcome),
+        })
+        .collect()
+}

@@ -1,0 +1,40 @@
+//! Settings of checkout.
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+/// The part `[checkout]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How messages are taken, batched and retried.
+    pub worker: (),
+    /// Who decides what becomes of an order.
+    pub outcome: OutcomeSource,
+    /// For orders of browser keys: how long before the page was shown a price may have been replaced and still stand,
+    /// seconds. At least as long as the shop's pages may be cached.
+    pub price_grace_s: u32,
+    /// Committed batches that may wait for the status cache; what does not fit is read from the database. 1 or more.
+    pub status_queue_batches: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { worker: (), outcome: OutcomeSource::Own, price_grace_s: 900, status_queue_batches: 64 }
+    }
+}
+
+impl Config {
+    pub(crate) fn price_grace(&self) -> TimeDelta {
+        TimeDelta::seconds(i64::from(self.price_grace_s))
+    }
+}
+
+/// Where an order's outcome comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeSource {
+    /// Millpond keeps the stock, and decides.
+    #[default]
+    Own,
+}

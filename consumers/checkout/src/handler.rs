@@ -1,0 +1,75 @@
+//! The consumer of one region's orders.
+
+use chrono::TimeDelta;
+use events::{DecodeError, Envelope, OrderPlaced};
+use model::Message;
+use store::{Fault, Region};
+use worker::{BatchError, Handler, Item, Verdict};
+
+use crate::batch;
+use crate::config::OutcomeSource;
+use crate::intake::{self, Checked};
+use crate::status::StatusQueue;
+
+/// Turns placed orders into confirmed or rejected ones: see the crate's guarantees.
+#[derive(Debug)]
+pub(crate) struct Checkout {
+    pub(crate) region: Region,
+    pub(crate) source: OutcomeSource,
+    pub(crate) price_grace: TimeDelta,
+    pub(crate) statuses: StatusQueue,
+}
+
+impl Handler for Checkout {
+    type Event = Envelope<OrderPlaced>;
+
+    fn decode(&self, message: &Message) -> Result<Self::Event, DecodeError> {
+        Envelope::from_message(message)
+    }
+
+    async fn handle(&self, batch: &[Item<Self::Event>]) -> Result<Vec<Verdict>, BatchError> {
+        let mut verdicts = vec![Verdict::Done; batch.len()];
+        let mut orders: Vec<Checked<'_>> = Vec::with_capacity(batch.len());
+        for (index, item) in batch.iter().enumerate() {
+            match intake::check(&item.event, self.region.number) {
+                Ok(order) => orders.push(order),
+                Err(reason) => verdicts[index] = Verdict::Poison(reason),
+            }
+        }
+        match self.source {
+            OutcomeSource::Own => self.store(&orders).await?,
+        }
+        Ok(verdicts)
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        self.region.database.probe().await.map_err(|error| error.to_string())
+    }
+}
+
+impl Checkout {
+    async fn store(&self, orders: &[Checked<'_>]) -> Result<(), BatchError> {
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let effect =
+            batch::store(&self.region, orders, self.price_grace).await.map_err(|error| {
+                match Fault::classify(&error) {
+                    Fault::Poison(reason) => BatchError::Poison(reason),
+                    Fault::Contention(reason) => BatchError::Contention(reason),
+                    Fault::Infrastructure(reason) => BatchError::Infrastructure(reason),
+                }
+            })?;
+        for order in &effect.conflicts {
+            tracing::warn!(
+                order.id = %order,
+                region = %self.region.name,
+                "an idempotency key was used again for another order: the first one stands"
+            );
+        }
+        if !effect.stored.is_empty() {
+            self.statuses.offer(effect.stored);
+        }
+        Ok(())
+    }
+}

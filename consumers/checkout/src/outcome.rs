@@ -1,0 +1,154 @@
+//! What becomes of the new orders of a batch: pure, over what the database said.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use broker::layout;
+use chrono::{DateTime, TimeDelta, Utc};
+use events::{
+    Band, Contract, Envelope, OrderConfirmed, OrderLine, OrderPlaced, OrderRejected, OrderState, Rejection,
+    StockChanged,
+};
+use model::{EventId, OrderId, RegionName, Sku};
+use store::outbox::Outgoing;
+
+use crate::allocate::{Allocation, Basket, Outcome, allocate};
+use crate::intake::Checked;
+use crate::price::{self, Prices};
+use crate::sql::Stock;
+
+/// The `source` of the events.
+const SOURCE: &str = "checkout";
+
+/// An order that this transaction is the first to store.
+#[derive(Debug)]
+pub(crate) struct New<'a> {
+    pub(crate) event: &'a Envelope<OrderPlaced>,
+    pub(crate) basket: &'a Basket,
+    /// Lines of the same SKU and price are one, in the order posted.
+    pub(crate) lines: Vec<OrderLine>,
+    /// By the database's clock.
+    pub(crate) at: DateTime<Utc>,
+}
+
+impl<'a> New<'a> {
+    pub(crate) fn new(order: &'a Checked<'a>, at: DateTime<Utc>) -> Self {
+        let lines = merged(&order.placed().lines);
+        Self { event: order.event, basket: &order.basket, lines, at }
+    }
+
+    pub(crate) fn placed(&self) -> &OrderPlaced {
+        &self.event.data
+    }
+
+    pub(crate) fn id(&self) -> OrderId {
+        self.placed().order_id
+    }
+}
+
+/// The quantities' sum fits, because the basket's was checked.
+fn merged(lines: &[OrderLine]) -> Vec<OrderLine> {
+    let mut merged: Vec<OrderLine> = Vec::with_capacity(lines.len());
+    for line in lines {
+        let same = merged.iter_mut().find(|m| m.sku == line.sku && m.unit_price_minor == line.unit_price_minor);
+        let sum = same.as_ref().and_then(|m| (m.quantity.get() + line.quantity.get()).try_into().ok());
+        match (same, sum) {
+            (Some(same), Some(sum)) => same.quantity = sum,
+            _ => merged.push(line.clone()),
+        }
+    }
+    merged
+}
+
+/// Allocates `stock` to `orders` in arrival order. An order whose shown prices are no longer the shop's takes part in
+/// nothing; one with an unknown SKU is called that, whatever its prices.
+pub(crate) fn decide(
+    orders: &[New<'_>],
+    stock: &BTreeMap<Sku, Stock>,
+    prices: &Prices,
+    grace: TimeDelta,
+) -> Allocation {
+    let refused: Vec<Option<Rejection>> = orders
+        .iter()
+        .map(|order| {
+            let known = order.basket.iter().all(|(sku, _)| stock.contains_key(sku));
+            known.then(|| price::refusal(order.placed(), prices, grace)).flatten()
+        })
+        .collect();
+    let available = stock.iter().map(|(sku, stock)| (sku.clone(), stock.available())).collect();
+    let taking = orders.iter().zip(&refused).filter(|(_, refused)| refused.is_none()).map(|(order, _)| order.basket);
+    let Allocation { outcomes, taken } = allocate(taking, &available);
+    let mut allocated = outcomes.into_iter();
+    let outcomes =
+        refused.into_iter().filter_map(|refused| refused.map(Outcome::Rejected).or_else(|| allocated.next())).collect();
+    Allocation { outcomes, taken }
+}
+
+/// The state that `outcome` is stored and shown as.
+pub(crate) fn state(outcome: &Outcome) -> OrderState {
+    match outcome {
+        Outcome::Confirmed => OrderState::Confirmed,
+        Outcome::Rejected(reason) => OrderState::Rejected { reason: reason.clone() },
+    }
+}
+
+/// The event that tells of the order's outcome.
+pub(crate) fn announce(order: &New<'_>, outcome: &Outcome) -> Outgoing {
+    let placed = order.placed();
+    match outcome {
+        Outcome::Confirmed => {
+            let confirmed = OrderConfirmed {
+                order_id: placed.order_id,
+                market: placed.market.clone(),
+                region: placed.region,
+                accepted_at: placed.accepted_at,
+                confirmed_at: order.at,
+                currency: placed.currency,
+                total_minor: placed.total_minor,
+                lines: order.lines.clone(),
+                attribution: placed.attribution.clone(),
+            };
+            message(order.at, confirmed, order.event.traceparent.clone())
+        }
+        Outcome::Rejected(reason) => {
+            let rejected = OrderRejected {
+                order_id: placed.order_id,
+                market: placed.market.clone(),
+                region: placed.region,
+                accepted_at: placed.accepted_at,
+                rejected_at: order.at,
+                reason: reason.clone(),
+                attribution: placed.attribution.clone(),
+            };
+            message(order.at, rejected, order.event.traceparent.clone())
+        }
+    }
+}
+
+/// One event for each SKU whose availability crossed a band; a batch that crosses two is one change.
+pub(crate) fn crossings(
+    region: &RegionName,
+    stock: &BTreeMap<Sku, Stock>,
+    taken: &BTreeMap<Sku, i64>,
+    at: DateTime<Utc>,
+) -> Vec<Outgoing> {
+    taken
+        .iter()
+        .filter_map(|(sku, units)| {
+            let stock = stock.get(sku)?;
+            let before = Band::of(stock.available(), stock.low_threshold);
+            let band = Band::of(stock.available() - units, stock.low_threshold);
+            let changed = StockChanged { region: region.clone(), sku: sku.clone(), band, version: stock.version + 1 };
+            (band != before).then(|| message(at, changed, None))
+        })
+        .collect()
+}
+
+/// The SKUs of all `orders`, sorted.
+pub(crate) fn skus<'a>(orders: impl IntoIterator<Item = &'a New<'a>>) -> BTreeSet<&'a Sku> {
+    orders.into_iter().flat_map(|order| order.basket.iter().map(|(sku, _)| sku)).collect()
+}
+
+fn message<P: Contract>(at: DateTime<Utc>, data: P, traceparent: Option<String>) -> Outgoing {
+    let event = Envelope { id: EventId::at(at), source: SOURCE.to_owned(), occurred_at: at, traceparent, data };
+    Outgoing::event(layout::facts_exchange().as_str(), &event)
+}

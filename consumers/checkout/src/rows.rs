@@ -1,0 +1,117 @@
+//! Rows on their way into a statement, so that the rest of the SQL is the same on both databases: the statement reads
+//! them from `r`. PostgreSQL gets each column as one array (`UNNEST`: one plan whatever the batch's size, and no limit of
+//! 65,535 binds); SQLite gets `VALUES`, in chunks of as many binds as it takes.
+
+use sea_orm::sea_query::{ArrayType, ValueType};
+use sea_orm::{DbBackend, Statement, Value};
+use store::bind;
+
+/// A table of values, by columns.
+#[derive(Default)]
+pub(crate) struct Rows {
+    columns: Vec<Column>,
+}
+
+struct Column {
+    name: &'static str,
+    /// PostgreSQL's type of one value; text is cast to it, which is how JSON travels.
+    postgres: &'static str,
+    array: ArrayType,
+    values: Vec<Value>,
+}
+
+impl Rows {
+    /// Adds a column without nulls. Every column has as many values as the first.
+    pub(crate) fn column<T: Into<Value> + ValueType>(
+        mut self,
+        name: &'static str,
+        postgres: &'static str,
+        values: impl IntoIterator<Item = T>,
+    ) -> Self {
+        let values: Vec<Value> = values.into_iter().map(Into::into).collect();
+        debug_assert!(self.columns.first().is_none_or(|first| first.values.len() == values.len()));
+        self.columns.push(Column { name, postgres, array: T::array_type(), values });
+        self
+    }
+
+    /// `sql`, which reads `r`, in as many statements as the database needs; none where there are no rows.
+    pub(crate) fn statements(self, backend: DbBackend, sql: &str) -> Vec<Statement> {
+        if self.columns.iter().all(|column| column.values.is_empty()) {
+            return Vec::new();
+        }
+        if backend == DbBackend::Postgres { vec![self.arrays(sql)] } else { self.chunks(backend, sql) }
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
+        names.join(", ")
+    }
+
+    fn arrays(self, sql: &str) -> Statement {
+        let arrays: Vec<String> =
+            (1..).zip(&self.columns).map(|(n, column)| format!("${n}::{}[]", column.postgres)).collect();
+        let sql = format!("WITH r ({}) AS (SELECT * FROM UNNEST({})) {sql}", self.names(), arrays.join(", "));
+        let values = self.columns.into_iter().map(|column| Value::Array(column.array, Some(Box::new(column.values))));
+        Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+    }
+
+    fn chunks(self, backend: DbBackend, sql: &str) -> Vec<Statement> {
+        let names = self.names();
+        let width = self.columns.len();
+        let height = self.columns[0].values.len();
+        let mut columns: Vec<_> = self.columns.into_iter().map(|column| column.values.into_iter()).collect();
+        // Transposed: VALUES is written row by row.
+        let mut cells = (0..height).flat_map(|_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>());
+        let rows_at_once = bind::sqlite_chunk(width);
+        (0..height)
+            .step_by(rows_at_once)
+            .map(|start| {
+                let rows = rows_at_once.min(height - start);
+                let values: Vec<Value> = cells.by_ref().take(rows * width).collect();
+                let table = bind::values_sql(rows, width);
+                Statement::from_sql_and_values(backend, format!("WITH r ({names}) AS (VALUES {table}) {sql}"), values)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(height: i64) -> Rows {
+        Rows::default().column("a", "bigint", 0..height).column("b", "jsonb", (0..height).map(|n| n.to_string()))
+    }
+
+    #[test]
+    fn postgres_gets_one_array_per_column() {
+        let statements = rows(100_000).statements(DbBackend::Postgres, "SELECT a FROM r");
+        assert_eq!(statements.len(), 1);
+        assert_eq!(
+            statements[0].sql,
+            "WITH r (a, b) AS (SELECT * FROM UNNEST($1::bigint[], $2::jsonb[])) SELECT a FROM r"
+        );
+    }
+
+    #[test]
+    fn sqlite_gets_every_row_once_in_chunks_that_it_takes() {
+        let statements = rows(40_000).statements(DbBackend::Sqlite, "SELECT a FROM r");
+        assert!(statements.len() > 1);
+        let values: Vec<Value> = statements
+            .into_iter()
+            .flat_map(|statement| {
+                let values = statement.values.unwrap().0;
+                assert_eq!(statement.sql.matches('?').count(), values.len());
+                values
+            })
+            .collect();
+        let expected: Vec<Value> = (0..40_000_i64).flat_map(|n| [n.into(), n.to_string().into()]).collect();
+        assert_eq!(values, expected);
+    }
+
+    #[test]
+    fn no_rows_are_no_statement() {
+        assert!(rows(0).statements(DbBackend::Postgres, "x").is_empty());
+        assert!(rows(0).statements(DbBackend::Sqlite, "x").is_empty());
+    }
+}

@@ -1,0 +1,58 @@
+//! Committed outcomes on their way into the cache. The cache only saves the reader a query, so nothing waits for it
+//! here: a queue that is full (a Redis that hangs) drops what does not fit, and the row says the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cache::{Cache, OrderStatus};
+use futures::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+
+/// Statuses written at once: Redis pipelines them on its one connection.
+const AT_ONCE: usize = 64;
+
+/// Where a batch leaves its outcomes after the commit.
+#[derive(Debug, Clone)]
+pub(crate) struct StatusQueue {
+    sender: mpsc::Sender<Vec<OrderStatus>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl StatusQueue {
+    /// Leaves `statuses`; never waits.
+    pub(crate) fn offer(&self, statuses: Vec<OrderStatus>) {
+        let count = statuses.len() as u64;
+        if self.sender.try_send(statuses).is_err() {
+            let before = self.dropped.fetch_add(count, Ordering::Relaxed);
+            if before == 0 {
+                tracing::warn!("the status cache can't keep up: statuses are read from the database instead");
+            }
+        }
+    }
+
+    /// Statuses that did not fit.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// The queue's other end.
+pub(crate) struct StatusWriter {
+    cache: Arc<Cache>,
+    receiver: mpsc::Receiver<Vec<OrderStatus>>,
+}
+
+/// A queue of `batches` batches in front of `cache`.
+pub(crate) fn queue(cache: Arc<Cache>, batches: usize) -> (StatusQueue, StatusWriter) {
+    let (sender, receiver) = mpsc::channel(batches.max(1));
+    (StatusQueue { sender, dropped: Arc::default() }, StatusWriter { cache, receiver })
+}
+
+impl StatusWriter {
+    /// Writes until the last [`StatusQueue`] is gone and the queue is empty. Every write is bounded by the cache.
+    pub(crate) async fn run(mut self) {
+        while let Some(statuses) = self.receiver.recv().await {
+            stream::iter(&statuses).for_each_concurrent(AT_ONCE, |status| self.cache.put_status(status)).await;
+        }
+    }
+}
