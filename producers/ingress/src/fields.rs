@@ -71,11 +71,14 @@ impl Object {
         faults: &mut Faults,
         read: impl FnOnce(Value) -> Result<T, String>,
     ) -> Option<T> {
-        if !self.members.contains_key(name) {
-            faults.add(self.at(name), "is missing");
-            return None;
-        }
-        self.optional(name, faults, read)
+        let what = match self.members.get(name) {
+            None => "is missing",
+            Some(Value::Null) => "must not be null",
+            Some(_) => return self.optional(name, faults, read),
+        };
+        self.members.remove(name);
+        faults.add(self.at(name), what);
+        None
     }
 
     /// The member `name`, where there is one that is not null; a fault where `read` refuses it.

@@ -1,0 +1,9 @@
+//! The routes as a client sees them, and what reaches the broker.
+
+mod durable;
+mod events;
+mod keys;
+mod orders;
+mod refused;
+mod server;
+mod support;
