@@ -61,10 +61,19 @@ impl Embedded {
     }
 
     fn open_blocking(path: PathBuf, config: Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, BrokerError> {
-        let store = Store::new(file::open(&path, &config)?);
+        let connection = file::open(&path, &config)?;
+        Self::start(connection, path, config, clock)
+    }
+
+    fn start(
+        connection: rusqlite::Connection,
+        path: PathBuf,
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, BrokerError> {
         let shared = Arc::new(Shared::default());
         let (commands, receiver) = channel();
-        let mut writer = Writer::new(store, config.clone(), clock, shared.clone(), commands.clone());
+        let mut writer = Writer::new(Store::new(connection), config.clone(), clock, shared.clone(), commands.clone());
         writer.load().map_err(|error| file::explain(&path, &error))?;
         let thread = spawn(writer, receiver).map_err(|error| {
             BrokerError::Configuration(format!("the embedded broker's thread can't be started: {error}"))
@@ -207,5 +216,64 @@ struct CloseOnDrop(Arc<Shared>);
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broker::conformance::{DEADLINE, message};
+    use broker::{ExchangeName, QueueSpec, Settle};
+
+    use super::*;
+
+    fn batch(count: usize) -> Vec<Publish> {
+        let publish = |number| {
+            let mut message = message(&format!("m-{number}"));
+            message.body = vec![7; 2_000].into();
+            Publish { exchange: ExchangeName::new("x"), routing_key: "k".to_owned(), message }
+        };
+        (0..count).map(publish).collect()
+    }
+
+    async fn within<T>(future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(DEADLINE, future).await.expect("it happens in time")
+    }
+
+    /// A disk that is full is the same error as a file that may not grow.
+    #[tokio::test]
+    async fn a_full_disk_blocks_publishes_until_there_is_room_and_loses_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("broker");
+        let config = Config::default();
+        let connection = file::open(&path, &config).unwrap();
+        connection.pragma_update(None, "max_page_count", 200).unwrap();
+        let broker = Embedded::start(connection, path, config, Arc::new(SystemClock)).unwrap();
+        let queue = QueueName::new("q");
+        let topology = Topology::default().with_queue(&ExchangeName::new("x"), QueueSpec::new(queue.clone()), ["k"]);
+        broker.declare(&topology).await.unwrap();
+
+        let mut stored = 0;
+        while broker.publish(batch(10)).await == vec![Ok(()); 10] {
+            stored += 10;
+        }
+        assert!(stored > 0);
+        assert_eq!(broker.state(), BrokerState::Blocked);
+        assert!(matches!(broker.publish(batch(1)).await[..], [Err(PublishError::Blocked(_))]));
+
+        let mut subscription = broker.subscribe(&queue, 50).await.unwrap();
+        for _ in 0..stored {
+            let delivery = within(subscription.next()).await.unwrap();
+            within(delivery.settle(Settle::Ack)).await.unwrap();
+        }
+        assert!(subscription.try_next().is_none(), "the refused batches are not there");
+        let accepted = async {
+            while broker.publish(batch(1)).await != [Ok(())] {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(accepted).await;
+        let delivery = within(subscription.next()).await.unwrap();
+        within(delivery.settle(Settle::Ack)).await.unwrap();
+        broker.close().await;
     }
 }

@@ -6,8 +6,9 @@ use model::Message;
 
 use crate::command::{ConsumerId, Settling, Ticket};
 use crate::key::{Key, QueueId};
+use crate::queue::Queue;
 use crate::record;
-use crate::store::Row;
+use crate::store::{Row, Store};
 use crate::turn::Turn;
 use crate::writer::Writer;
 
@@ -52,12 +53,31 @@ impl Turn {
         queue.forget_dropped_consumers();
         let mut takers = queue.spend_credit(waiting.min(budget.messages)).into_iter();
         let before = self.picks.len();
+        let taken = self
+            .take_returned(queue, store, &mut takers, budget)
+            .and_then(|()| self.take_fresh(queue, store, &mut takers, budget))
+            .and_then(|()| if self.picks.len() > before { mark(queue, store) } else { Ok(()) });
+        for unused in takers {
+            queue.give_credit(unused);
+        }
+        budget.messages -= self.picks.len() - before;
+        taken
+    }
+
+    /// What came back is before everything that was never handed out.
+    fn take_returned(
+        &mut self,
+        queue: &mut Queue,
+        store: &Store,
+        takers: &mut std::vec::IntoIter<ConsumerId>,
+        budget: &mut Budget,
+    ) -> rusqlite::Result<()> {
         while takers.len() > 0
             && budget.bytes > 0
             && let Some((key, handed_out)) = queue.returned.pop_first()
         {
-            // Noted before it is read, so that undoing knows of it.
             let consumer = takers.next().unwrap_or_default();
+            // Noted before it is read, so that undoing knows of it.
             self.picks.push(Pick { key, consumer, handed_out, message: None });
             let mut rows = store.read(key, Key(key.0 + 1), 1, usize::MAX)?;
             if let (Some(row), Some(pick)) = (rows.pop(), self.picks.last_mut()) {
@@ -65,27 +85,30 @@ impl Turn {
                 pick.message = message_of(row);
             }
         }
-        if takers.len() > 0 && budget.bytes > 0 {
-            let end = Key::new(id, queue.next);
-            let rows = store.read(Key::new(id, queue.cursor), end, takers.len(), budget.bytes)?;
-            let read: usize = rows.iter().map(|row| row.body.len()).sum();
-            budget.bytes = budget.bytes.saturating_sub(read);
-            if rows.len() < takers.len() && budget.bytes > 0 {
-                self.exhausted.push(id);
-            }
-            for (row, consumer) in rows.into_iter().zip(takers.by_ref()) {
-                queue.cursor = row.key.place() + 1;
-                self.picks.push(Pick { key: row.key, consumer, handed_out: row.deliveries, message: message_of(row) });
-            }
-            if queue.cursor > queue.marked {
-                store.mark_handed_to(id, queue.cursor - 1)?;
-                queue.marked = queue.cursor;
-            }
+        Ok(())
+    }
+
+    fn take_fresh(
+        &mut self,
+        queue: &mut Queue,
+        store: &Store,
+        takers: &mut std::vec::IntoIter<ConsumerId>,
+        budget: &mut Budget,
+    ) -> rusqlite::Result<()> {
+        if takers.len() == 0 || budget.bytes == 0 {
+            return Ok(());
         }
-        for unused in takers {
-            queue.give_credit(unused);
+        let end = Key::new(queue.id, queue.next);
+        let rows = store.read(Key::new(queue.id, queue.cursor), end, takers.len(), budget.bytes)?;
+        let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
+        budget.bytes = budget.bytes.saturating_sub(bytes);
+        if rows.len() < takers.len() && budget.bytes > 0 {
+            self.exhausted.push(queue.id);
         }
-        budget.messages -= self.picks.len() - before;
+        for (row, consumer) in rows.into_iter().zip(takers) {
+            queue.cursor = row.key.place() + 1;
+            self.picks.push(Pick { key: row.key, consumer, handed_out: row.deliveries, message: message_of(row) });
+        }
         Ok(())
     }
 
@@ -133,12 +156,23 @@ impl Turn {
         for pick in self.picks {
             let Some(queue) = writer.queues.get_mut(&pick.key.queue()) else { continue };
             queue.give_credit(pick.consumer);
+            // The mark was rolled back with the rest.
+            queue.marked = 0;
             let first_new = self.arrived.get(&queue.id).map_or(queue.next, |arrived| arrived.first);
             if pick.key.place() < first_new {
                 queue.returned.insert(pick.key, pick.handed_out);
             }
         }
     }
+}
+
+/// Everything before the cursor may have been seen from now on.
+fn mark(queue: &mut Queue, store: &Store) -> rusqlite::Result<()> {
+    if queue.cursor > queue.marked {
+        store.mark_handed_to(queue.id, queue.cursor - 1)?;
+        queue.marked = queue.cursor;
+    }
+    Ok(())
 }
 
 fn message_of(row: Row) -> Option<Message> {

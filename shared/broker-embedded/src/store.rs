@@ -248,7 +248,12 @@ impl Store {
 
     /// Gives up to `pages` free pages back to the file system.
     pub(crate) fn give_back(&self, pages: i64) -> Result<()> {
-        self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))
+        // One page goes with each step of this statement.
+        let mut vacuum = self.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut steps = vacuum.query([])?;
+        while steps.next()?.is_some() {}
+        // The file itself is cut when the log is folded into it.
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
     }
 
     fn pragma(&self, name: &str) -> Result<i64> {

@@ -143,7 +143,9 @@ impl Writer {
 
     /// The file could not be written: publishes are refused at once for a while.
     pub(crate) fn block(&mut self, error: &rusqlite::Error) {
-        tracing::error!(%error, "the embedded broker's file could not be written");
+        if self.blocked_until.is_none() {
+            tracing::error!(%error, "the embedded broker's file could not be written");
+        }
         self.blocked_until = Some(Instant::now() + BLOCKED_FOR);
         self.more = false;
         self.shared.block(format!("its file could not be written: {error}"));
