@@ -1,0 +1,116 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use relay::{Config, Error};
+use service::Shutdown;
+
+use crate::fixture::{Shop, config};
+use crate::flaky::{FlakyBroker, Mood};
+
+/// Runs a relay beside `work`, then stops it softly.
+async fn with_relay(shop: &Shop, broker: &Arc<FlakyBroker>, work: impl Future<Output = ()>) {
+    let shutdown = Shutdown::new();
+    let relay = shop.relay(Arc::<FlakyBroker>::clone(broker), config(), shutdown.clone());
+    let work = async {
+        work.await;
+        shutdown.request();
+    };
+    tokio::join!(relay, work).0.unwrap();
+}
+
+async fn until_confirmed(broker: &FlakyBroker, wanted: &BTreeSet<String>) {
+    let all = || async { wanted.iter().all(|id| broker.confirmed().contains(id)).then_some(()) };
+    testkit::wait::until("all messages are confirmed", all).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_dies_between_publish_and_confirm_loses_nothing() {
+    let shop = Shop::open().await;
+    let ids = shop.fill(20).await;
+    let broker = Arc::new(FlakyBroker::new(Mood::Hangs));
+    let doomed = shop.relay(Arc::<FlakyBroker>::clone(&broker), config(), Shutdown::new());
+    tokio::select! {
+        outcome = doomed => panic!("the relay ended: {outcome:?}"),
+        // Both loops, each with a batch that was published and not confirmed.
+        both = broker.hanging.acquire_many(2) => drop(both.unwrap()),
+    }
+    assert!(!shop.is_empty().await);
+    broker.set(Mood::Confirms);
+    with_relay(&shop, &broker, async {
+        until_confirmed(&broker, &ids).await;
+        shop.until_empty().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_holds_everything_and_loses_nothing() {
+    let shop = Shop::open().await;
+    let ids = shop.fill(20).await;
+    let broker = Arc::new(FlakyBroker::new(Mood::Away));
+    with_relay(&shop, &broker, async {
+        let more = shop.fill(20).await;
+        assert!(broker.confirmed().is_empty());
+        broker.set(Mood::Confirms);
+        until_confirmed(&broker, &ids.union(&more).cloned().collect()).await;
+        shop.until_empty().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_was_confirmed_is_deleted_and_its_neighbours_pass() {
+    let shop = Shop::open().await;
+    let ids = shop.fill(20).await;
+    let refused = BTreeSet::from([ids.first().unwrap().clone(), ids.last().unwrap().clone()]);
+    let broker = Arc::new(FlakyBroker::new(Mood::Refuses(refused.clone())));
+    with_relay(&shop, &broker, async {
+        until_confirmed(&broker, &ids.difference(&refused).cloned().collect()).await;
+        assert!(!shop.is_empty().await);
+        assert!(!broker.confirmed().iter().any(|id| refused.contains(id)));
+        broker.set(Mood::Confirms);
+        until_confirmed(&broker, &refused).await;
+        shop.until_empty().await;
+    })
+    .await;
+    assert_eq!(broker.confirmed().len(), ids.len(), "what was confirmed is not published again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_restarts_delays_its_own_messages_alone() {
+    let shop = Shop::open().await;
+    let broker = Arc::new(FlakyBroker::new(Mood::Confirms));
+    with_relay(&shop, &broker, async {
+        for _ in 0..5 {
+            let ids = shop.fill(20).await;
+            shop.server.cut_connections().await.unwrap();
+            until_confirmed(&broker, &ids).await;
+        }
+        shop.until_empty().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hard_stop_does_not_wait_for_a_confirm() {
+    let shop = Shop::open().await;
+    shop.fill(1).await;
+    let broker = Arc::new(FlakyBroker::new(Mood::Hangs));
+    let shutdown = Shutdown::new();
+    let stop = async {
+        broker.hanging.acquire_many(2).await.unwrap().forget();
+        shutdown.request();
+        shutdown.request();
+    };
+    let relay = shop.relay(Arc::<FlakyBroker>::clone(&broker), config(), shutdown.clone());
+    tokio::join!(relay, stop).0.unwrap();
+    assert!(!shop.is_empty().await);
+}
+
+#[tokio::test]
+async fn a_setting_that_can_not_work_ends_the_relay_at_once() {
+    let shop = Shop::open().await;
+    let broker = Arc::new(FlakyBroker::new(Mood::Confirms));
+    let outcome = shop.relay(broker, Config { batch: 0, ..config() }, Shutdown::new()).await;
+    assert!(matches!(outcome, Err(Error::Config(message)) if message.contains("relay.batch")));
+}
