@@ -113,13 +113,13 @@ fn escaped(name: &str) -> String {
 }
 
 /// A whole number of minor units, 0 or more.
-pub(crate) fn amount(value: Value) -> Result<i64, String> {
+pub(crate) fn amount(value: &Value) -> Result<i64, String> {
     const WANTED: &str = "must be a whole number of minor units (cents), 0 or more";
     match value.as_i64() {
         Some(minor) if minor >= 0 => Ok(minor),
         Some(minor) => Err(format!("{WANTED}, not {minor}")),
         None if value.is_number() => Err(format!("{WANTED}, not {value}")),
-        None => Err(format!("{WANTED}, not {}", kind(&value))),
+        None => Err(format!("{WANTED}, not {}", kind(value))),
     }
 }
 

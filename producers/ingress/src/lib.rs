@@ -43,6 +43,8 @@ mod pages;
 mod publish;
 mod router;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use auth::Scope;
 pub use config::{Config, Market};

@@ -13,7 +13,7 @@ use crate::run::Shared;
 use crate::{orders, pages};
 
 /// A preflight's answer is kept this long by browsers (Chromium keeps none longer than two hours).
-const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
 
 /// Every route of the ingress.
 pub(crate) fn routes(shared: &Arc<Shared>) -> Router {

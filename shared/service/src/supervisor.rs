@@ -187,16 +187,16 @@ mod tests {
         assert!(shutdown.soft().is_cancelled() && !shutdown.hard().is_cancelled());
     }
 
+    async fn panics() -> anyhow::Result<()> {
+        tokio::task::yield_now().await;
+        panic!("index out of bounds")
+    }
+
     #[tokio::test]
     async fn a_role_that_panics_stops_the_others_and_its_words_are_kept() {
         let (mut supervisor, shutdown) = supervisor();
         supervisor.start("checkout", until_soft(shutdown));
-        supervisor.start("relay", async {
-            if true {
-                panic!("index out of bounds");
-            }
-            anyhow::Ok(())
-        });
+        supervisor.start("relay", panics());
         let error = supervisor.run().await.unwrap_err().to_string();
         assert_eq!(error, "the role relay panicked: index out of bounds");
     }

@@ -57,10 +57,10 @@ fn read(value: Value, terms: &Terms, faults: &mut Faults) -> Option<Order> {
     let currency = body.required("currency", faults, |value| currency(value, terms.currency));
     let lines =
         body.required("lines", faults, |value| array(value, terms.max_lines)).map(|lines| read_lines(lines, faults));
-    let shipping = body.optional("shipping_minor", faults, amount);
-    let tax = body.optional("tax_minor", faults, amount);
-    let discount = body.optional("discount_minor", faults, amount);
-    let total = body.required("total_minor", faults, amount);
+    let shipping = body.optional("shipping_minor", faults, |value| amount(&value));
+    let tax = body.optional("tax_minor", faults, |value| amount(&value));
+    let discount = body.optional("discount_minor", faults, |value| amount(&value));
+    let total = body.required("total_minor", faults, |value| amount(&value));
     let reference = body.optional("reference", faults, short_text(128));
     let customer = body.optional("customer", faults, text);
     let attribution =
@@ -108,8 +108,8 @@ fn read_lines(lines: Vec<Value>, faults: &mut Faults) -> Option<Vec<OrderLine>> 
         .map(|(position, line)| {
             let mut line = Object::new(line, format!("/lines/{position}"), faults)?;
             let sku: Option<Sku> = line.required("sku", faults, text);
-            let quantity = line.required("quantity", faults, quantity);
-            let price = line.required("unit_price_minor", faults, amount);
+            let quantity = line.required("quantity", faults, |value| quantity(&value));
+            let price = line.required("unit_price_minor", faults, |value| amount(&value));
             line.deny_the_rest(LINE_FIELDS, faults);
             Some(OrderLine { sku: sku?, quantity: quantity?, unit_price_minor: price? })
         })
@@ -117,13 +117,13 @@ fn read_lines(lines: Vec<Value>, faults: &mut Faults) -> Option<Vec<OrderLine>> 
     read.into_iter().collect()
 }
 
-fn quantity(value: Value) -> Result<Quantity, String> {
+fn quantity(value: &Value) -> Result<Quantity, String> {
     value
         .as_u64()
         .and_then(|units| u32::try_from(units).ok())
         .and_then(|units| Quantity::try_from(units).ok())
         .ok_or_else(|| {
-            let found = if value.is_number() { value.to_string() } else { kind(&value).to_owned() };
+            let found = if value.is_number() { value.to_string() } else { kind(value).to_owned() };
             format!("must be a whole number from 1 to {}, not {found}", Quantity::MAX)
         })
 }
@@ -161,10 +161,13 @@ fn check_total(lines: &[OrderLine], amounts: Amounts, faults: &mut Faults) {
     match computed {
         None => faults.add("/total_minor", "the sum exceeds what can be counted in minor units"),
         Some(sum) if sum < 0 => {
-            faults.add("/discount_minor", format!("takes off more than there is to pay: the total would be {sum}"))
+            let detail = format!("takes off more than there is to pay: the total would be {sum}");
+            faults.add("/discount_minor", detail);
         }
-        Some(sum) if sum != amounts.total => faults
-            .add("/total_minor", format!("must be lines + shipping + tax - discount = {sum}, not {}", amounts.total)),
+        Some(sum) if sum != amounts.total => {
+            let detail = format!("must be lines + shipping + tax - discount = {sum}, not {}", amounts.total);
+            faults.add("/total_minor", detail);
+        }
         Some(_) => {}
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct Properties<'a> {
     pub(super) quantity: Member<'a>,
 }
 
-fn members<'a>(member: Member<'a>) -> Properties<'a> {
+fn members(member: Member<'_>) -> Properties<'_> {
     member
         .filter(|raw| raw.get().starts_with('{'))
         .and_then(|raw| serde_json::from_str(raw.get()).ok())

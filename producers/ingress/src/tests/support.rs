@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::keys::{self, Entry, KeyKind};
+use crate::{ApiKeys, Config, Deps, Ingress, Market, Scope};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
@@ -14,20 +16,18 @@ use broker::{
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use ingress::keys::{self, Entry, KeyKind};
-use ingress::{ApiKeys, Config, Deps, Ingress, Market, Scope};
 use model::{Clock, Currency, ManualClock, RegionNumber, TokenKey};
 use serde_json::{Value, json};
 use service::{Readiness, Shutdown};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-pub(crate) const ORIGIN: &str = "https://shop.example";
+pub(super) const ORIGIN: &str = "https://shop.example";
 const LONG: Duration = Duration::from_secs(20);
 
 /// A broker that gives the outcome it is told to, when it is told to: what a real one can't be asked for. What the real
 /// ones do is held by the conformance suite.
-pub(crate) struct Scripted {
+pub(super) struct Scripted {
     state: watch::Sender<Script>,
 }
 
@@ -47,32 +47,32 @@ impl Scripted {
         Arc::new(Self { state: watch::Sender::new(script) })
     }
 
-    pub(crate) fn answers(&self, outcome: Result<(), PublishError>) {
+    pub(super) fn answers(&self, outcome: Result<(), PublishError>) {
         self.state.send_modify(|script| script.outcome = outcome);
     }
 
     /// Confirms nothing until [`Self::release`].
-    pub(crate) fn hold(&self) {
+    pub(super) fn hold(&self) {
         self.state.send_modify(|script| script.held = true);
     }
 
-    pub(crate) fn release(&self) {
+    pub(super) fn release(&self) {
         self.state.send_modify(|script| script.held = false);
     }
 
-    pub(crate) fn is(&self, state: BrokerState) {
+    pub(super) fn is(&self, state: BrokerState) {
         self.state.send_modify(|script| script.state = state);
     }
 
-    pub(crate) fn stored(&self) -> Vec<Publish> {
+    pub(super) fn stored(&self) -> Vec<Publish> {
         self.state.borrow().stored.clone()
     }
 
-    pub(crate) async fn begun(&self, count: usize) {
+    pub(super) async fn begun(&self, count: usize) {
         self.until(|script| script.begun >= count).await;
     }
 
-    pub(crate) async fn stored_count(&self, count: usize) {
+    pub(super) async fn stored_count(&self, count: usize) {
         self.until(|script| script.stored.len() >= count).await;
     }
 
@@ -126,34 +126,34 @@ impl Broker for Scripted {
     }
 }
 
-pub(crate) struct App {
-    pub(crate) router: Router,
-    pub(crate) orders: Arc<Scripted>,
-    pub(crate) events: Arc<Scripted>,
-    pub(crate) clock: Arc<ManualClock>,
-    pub(crate) ingress: Ingress,
-    pub(crate) readiness: Readiness,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) keys_file: PathBuf,
-    pub(crate) server_key: String,
-    pub(crate) browser_key: String,
+pub(super) struct App {
+    pub(super) router: Router,
+    pub(super) orders: Arc<Scripted>,
+    pub(super) events: Arc<Scripted>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) ingress: Ingress,
+    pub(super) readiness: Readiness,
+    pub(super) shutdown: Shutdown,
+    pub(super) keys_file: PathBuf,
+    pub(super) server_key: String,
+    pub(super) browser_key: String,
     _folder: tempfile::TempDir,
 }
 
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
 }
 
 impl Answer {
-    pub(crate) fn pointers(&self) -> Vec<&str> {
+    pub(super) fn pointers(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().map_or(&[][..], Vec::as_slice);
         errors.iter().filter_map(|error| error["pointer"].as_str()).collect()
     }
 
     /// Asserts a problem of this kind, whose members Segment's clients can read too.
-    pub(crate) fn is_problem(&self, status: u16, code: &str) {
+    pub(super) fn is_problem(&self, status: u16, code: &str) {
         assert_eq!((self.status.as_u16(), self.body["code"].as_str()), (status, Some(code)), "{}", self.body);
         assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
         assert!(self.body["message"].as_str().is_some_and(|message| !message.is_empty()));
@@ -164,15 +164,15 @@ impl Answer {
     }
 }
 
-pub(crate) fn start_of_time() -> DateTime<Utc> {
+pub(super) fn start_of_time() -> DateTime<Utc> {
     "2026-11-27T09:00:00Z".parse().unwrap()
 }
 
-pub(crate) fn token_key() -> TokenKey {
+pub(super) fn token_key() -> TokenKey {
     TokenKey::new([7; 32]).unwrap()
 }
 
-pub(crate) fn config() -> Config {
+pub(super) fn config() -> Config {
     let market = |id: &str, region: &str, currency| Market {
         id: id.parse().unwrap(),
         region: region.parse().unwrap(),
@@ -185,12 +185,12 @@ pub(crate) fn config() -> Config {
     }
 }
 
-pub(crate) fn regions() -> BTreeMap<model::RegionName, RegionNumber> {
+pub(super) fn regions() -> BTreeMap<model::RegionName, RegionNumber> {
     BTreeMap::from([("europe".parse().unwrap(), RegionNumber(258)), ("america".parse().unwrap(), RegionNumber(2))])
 }
 
 /// Writes a new key into `file`; its plain text.
-pub(crate) fn add_key(file: &std::path::Path, name: &str, change: impl FnOnce(&mut Entry)) -> String {
+pub(super) fn add_key(file: &std::path::Path, name: &str, change: impl FnOnce(&mut Entry)) -> String {
     let (plain, hash) = keys::generate();
     let mut entry = Entry {
         name: name.to_owned(),
@@ -207,16 +207,16 @@ pub(crate) fn add_key(file: &std::path::Path, name: &str, change: impl FnOnce(&m
 }
 
 impl App {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(config())
     }
 
-    pub(crate) fn with(config: Config) -> Self {
+    pub(super) fn with(config: Config) -> Self {
         Self::prepared(config, |_| {})
     }
 
     /// With more keys: `prepare` is given the file before it is opened.
-    pub(crate) fn prepared(config: Config, prepare: impl FnOnce(&std::path::Path)) -> Self {
+    pub(super) fn prepared(config: Config, prepare: impl FnOnce(&std::path::Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys_file = folder.path().join("keys.toml");
         let server_key = add_key(&keys_file, "backend", |_| {});
@@ -255,7 +255,7 @@ impl App {
         }
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
@@ -267,7 +267,7 @@ impl App {
     }
 
     /// An order with the server key.
-    pub(crate) fn order(&self, idempotency_key: &str, body: &Value) -> Request<Body> {
+    pub(super) fn order(&self, idempotency_key: &str, body: &Value) -> Request<Body> {
         Request::post("/v1/orders")
             .header(header::AUTHORIZATION, format!("Bearer {}", self.server_key))
             .header(header::CONTENT_TYPE, "application/json")
@@ -277,7 +277,7 @@ impl App {
     }
 
     /// Events with the server key.
-    pub(crate) fn post_events(&self, path: &str, body: &Value) -> Request<Body> {
+    pub(super) fn post_events(&self, path: &str, body: &Value) -> Request<Body> {
         Request::post(path)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.server_key))
             .header(header::CONTENT_TYPE, "application/json")
@@ -287,7 +287,7 @@ impl App {
 }
 
 /// A valid order: 2 × 1250 + 500 + 210 - 10 = 3200.
-pub(crate) fn mugs() -> Value {
+pub(super) fn mugs() -> Value {
     json!({
         "currency": "EUR",
         "lines": [{"sku": "MUG-RED", "quantity": 2, "unit_price_minor": 1250}],

@@ -11,7 +11,7 @@ use service::http;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{App, mugs};
+use super::support::{App, mugs};
 
 #[tokio::test]
 async fn it_is_ready_once_its_queues_are_declared_and_while_its_brokers_take_publishes() {

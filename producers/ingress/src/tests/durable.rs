@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::{ApiKeys, Deps, Error, run_on};
 use broker::{Broker, QueueName, Settle, layout};
 use broker_embedded::Embedded;
 use events::{Envelope, OrderPlaced, PageBatch};
-use ingress::{ApiKeys, Deps, Error, run_on};
 use model::SystemClock;
 use serde_json::{Value, json};
 use service::{Readiness, Shutdown, Tasks, http};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::support::{add_key, config, mugs, regions, token_key};
+use super::support::{add_key, config, mugs, regions, token_key};
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -9,7 +9,7 @@ use model::{OrderId, RegionNumber, StatusToken};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::support::{App, ORIGIN, config, mugs, start_of_time, token_key};
+use super::support::{App, ORIGIN, config, mugs, start_of_time, token_key};
 
 #[tokio::test]
 async fn an_order_is_published_for_its_region_and_answered_with_a_signed_status_url() {
@@ -153,7 +153,7 @@ async fn the_same_key_with_another_body_is_a_conflict_and_no_second_order() {
 
 #[tokio::test]
 async fn above_the_bound_of_orders_in_flight_the_answer_is_503_at_once() {
-    let app = Arc::new(App::with(ingress::Config { max_in_flight_orders: 1, ..config() }));
+    let app = Arc::new(App::with(crate::Config { max_in_flight_orders: 1, ..config() }));
     app.orders.hold();
     let mut asking = JoinSet::new();
     let first = Arc::clone(&app);

@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use model::headers::EVENT_COUNT;
 use serde_json::{Value, json};
 
-use crate::support::{App, ORIGIN, start_of_time};
+use super::support::{App, ORIGIN, start_of_time};
 
 /// The only batch that was published.
 fn published(app: &App) -> PageBatch {

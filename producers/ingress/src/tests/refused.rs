@@ -1,12 +1,12 @@
 //! Requests that are wrong, and what their answers name.
 
+use crate::Scope;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, header};
 use chrono::TimeDelta;
-use ingress::Scope;
 use serde_json::{Value, json};
 
-use crate::support::{App, add_key, config, mugs, start_of_time};
+use super::support::{App, add_key, config, mugs, start_of_time};
 
 /// `mugs()` with one change.
 fn with(pointer: &str, value: Value) -> Value {

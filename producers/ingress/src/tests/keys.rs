@@ -1,10 +1,10 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::keys;
 use axum::http::{StatusCode, header};
-use ingress::keys;
 
-use crate::support::{App, add_key, mugs};
+use super::support::{App, add_key, mugs};
 
 async fn status_with(app: &App, key: &str) -> StatusCode {
     let mut request = app.order("k", &mugs());
