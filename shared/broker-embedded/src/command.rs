@@ -97,7 +97,7 @@ impl Settling {
 }
 
 impl Settler for Settling {
-    fn settle<'a>(self: Box<Self>, message: &'a Message, how: Settle) -> BoxFuture<'a, Result<(), SettleError>> {
+    fn settle(self: Box<Self>, message: &Message, how: Settle) -> BoxFuture<'_, Result<(), SettleError>> {
         Box::pin(async move {
             match how {
                 // Durable with the next commit, which nobody has to wait for: an ack that a kill undoes means that

@@ -1,5 +1,7 @@
 //! The suite that both brokers pass, on a file in a directory of its own.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is how a failure is told")]
+
 use std::sync::Arc;
 
 use broker::Broker;

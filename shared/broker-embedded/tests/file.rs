@@ -1,5 +1,7 @@
 //! The file: who may open it, what it may hold, what becomes of its space.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is how a failure is told")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,7 +124,9 @@ async fn what_is_too_large_too_much_at_once_or_beyond_the_files_size_is_said_for
     let refused = async {
         loop {
             let mut batch = messages("m", 40);
-            batch.iter_mut().for_each(|message| message.body = vec![0; 5_000].into());
+            for message in &mut batch {
+                message.body = vec![0; 5_000].into();
+            }
             if let Some(Err(error)) = broker.publish(to_queue(batch)).await.pop() {
                 return error;
             }
@@ -192,7 +196,9 @@ async fn the_space_of_acked_messages_goes_back_to_the_file_system() {
     let broker = open(&directory, Config::default()).await;
     for part in 0..30 {
         let mut batch = messages(&format!("m-{part}"), 100);
-        batch.iter_mut().for_each(|message| message.body = vec![0; 10_000].into());
+        for message in &mut batch {
+            message.body = vec![0; 10_000].into();
+        }
         assert!(broker.publish(to_queue(batch)).await.iter().all(Result::is_ok));
     }
     let mut subscription = broker.subscribe(&queue(), 200).await.unwrap();

@@ -1,6 +1,8 @@
 //! SIGKILL in the middle of publishing and consuming: a child process does both and says what it knows, the test kills
 //! it, opens the file and compares.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is how a failure is told")]
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -29,9 +31,9 @@ async fn open(path: &Path) -> Arc<Embedded> {
 
 /// One line per fact, at once: what is buffered dies with the process.
 fn say(fact: &str, ids: &[String]) {
-    let lines: String = ids.iter().map(|id| format!("{fact} {id}\n")).collect();
+    let lines: Vec<String> = ids.iter().map(|id| format!("{fact} {id}\n")).collect();
     let mut out = std::io::stdout().lock();
-    out.write_all(lines.as_bytes()).and_then(|()| out.flush()).unwrap();
+    out.write_all(lines.concat().as_bytes()).and_then(|()| out.flush()).unwrap();
 }
 
 async fn publish_for_ever(broker: Arc<Embedded>, prefix: String) {
