@@ -1,1 +1,38 @@
-//! Placeholder.
+//! What shoppers read. For now that is the status of an order: `GET /v1/orders/{id}?t=TOKEN`, once, or as server-sent
+//! events until nothing follows (`/v1/orders/{id}/events?t=TOKEN`, or the same URL with `Accept: text/event-stream`).
+//!
+//! # Guarantees
+//! - **A valid token never gets 404.** It proves that the order was accepted. The answer is the cache's, else that of the
+//!   primary of the region that the id names; where that has no row the order is `queued`.
+//! - **`queued` is said only by a database that answered.** While it gives no answer, and the cache knows nothing, the
+//!   answer is 503 with `Retry-After`: a confirmed order must not look queued again because a database blinked.
+//! - **A shopper sees the outcome of their own post.** A token whose fingerprint is not that of the stored order belongs
+//!   to a second, different post under a used key: `rejected: idempotency_conflict`, whatever became of the first.
+//! - **A refusal tells nothing**: a missing, forged or misplaced token gets the same 403 whether or not there is an order.
+//! - **Waiting is cheap for the database**: one query per database and tick for all streams of a process. Streams are
+//!   bounded in number and time, and end with the process.
+//!
+//! # The answer
+//! ```json
+//! {"order_id": "0001…", "state": "rejected", "reason": {"code": "out_of_stock", "short": […]}, "terminal": true,
+//!  "version": 1, "accepted_at": "2026-11-27T12:00:00Z"}
+//! ```
+//! `state` is `queued` or one of `events::OrderState`. An event of the stream has the type `status`, the version as its
+//! id, and the same JSON. A client closes its stream when `terminal` is true; one that comes back with that version as
+//! `Last-Event-ID` gets 204, which stops a browser.
+//!
+//! # Absences
+//! No connection to a broker, and no crate of the ingress: reading and ordering fail apart.
+
+mod config;
+mod lookup;
+mod routes;
+mod run;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod view;
+mod watch;
+
+pub use config::Config;
+pub use run::{Deps, Error, Storefront, run, run_on};
