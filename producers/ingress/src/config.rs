@@ -64,6 +64,33 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// What can't work, in words: the setting and what it must be.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let positive = [
+            ("keys_reload_ms", self.keys_reload_ms),
+            ("body_timeout_ms", self.body_timeout_ms),
+            ("order_bytes", self.order_bytes as u64),
+            ("order_lines", self.order_lines as u64),
+            ("event_bytes", self.event_bytes as u64),
+            ("batch_bytes", self.batch_bytes as u64),
+            ("batch_events", self.batch_events as u64),
+            ("max_in_flight_orders", self.max_in_flight_orders as u64),
+            ("max_in_flight_events", self.max_in_flight_events as u64),
+        ];
+        // The bound of u32 keeps the semaphores within what tokio can count.
+        if let Some((name, _)) = positive.iter().find(|(_, value)| !(1..=u64::from(u32::MAX)).contains(value)) {
+            return Some(format!("{name} must be 1 to {}", u32::MAX));
+        }
+        let url = &self.public_url;
+        let is_url = url.starts_with("https://") || url.starts_with("http://");
+        let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains(['?', '#']);
+        (!url.is_empty() && !(is_url && is_plain)).then(|| {
+            format!("public_url must be empty or start with https:// and hold no query, as in https://shop.example; it is {url:?}")
+        })
+    }
+}
+
 /// A market of the shop. API keys name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,5 +110,37 @@ impl Default for Market {
             region: "main".parse().expect("a valid region name"),
             currency: Currency::from_code("EUR").expect("an ISO 4217 code"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_works_and_a_setting_that_can_not_is_named() {
+        assert_eq!(Config::default().fault(), None);
+        let fault = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.fault().unwrap()
+        };
+        assert!(fault(|config| config.max_in_flight_orders = 0).starts_with("max_in_flight_orders must be 1 to"));
+        for url in ["shop.example", "https://shop.example/?a=1", "https://shop .example"] {
+            let config = Config { public_url: url.to_owned(), ..Config::default() };
+            assert!(config.fault().unwrap().contains("public_url"), "{url}");
+        }
+        let config = Config { public_url: "https://shop.example".to_owned(), ..Config::default() };
+        assert_eq!(config.fault(), None);
+    }
+
+    #[test]
+    fn a_configuration_is_read_with_its_defaults_and_an_unknown_setting_is_an_error() {
+        let text = "max_in_flight_orders = 7\n[[market]]\nid = \"us\"\nregion = \"america\"\ncurrency = \"USD\"\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!((config.max_in_flight_orders, config.markets.len()), (7, 1));
+        assert_eq!(config.markets[0].currency.code(), "USD");
+        let error = toml::from_str::<Config>("max_inflight = 7").unwrap_err().to_string();
+        assert!(error.contains("max_inflight"), "{error}");
     }
 }

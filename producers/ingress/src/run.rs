@@ -38,6 +38,9 @@ pub struct Deps {
 /// Why the ingress can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A setting that can't work.
+    #[error("[ingress] {0}")]
+    Setting(String),
     /// There is no market.
     #[error("no market is configured: add an [[ingress.market]] with id, region and currency")]
     NoMarket,
@@ -108,6 +111,9 @@ impl Ingress {
     /// # Errors
     /// [`Error`] where the markets can't work as configured.
     pub fn new(deps: Deps) -> Result<Self, Error> {
+        if let Some(fault) = deps.config.fault() {
+            return Err(Error::Setting(fault));
+        }
         let markets = markets(&deps.config, &deps.regions)?;
         let known: Vec<MarketId> = markets.keys().cloned().collect();
         for key in deps.keys.of_unknown_markets(&known) {
@@ -148,7 +154,7 @@ impl Ingress {
     /// # Errors
     /// [`Error::Broker`] where the broker holds the queues with other arguments.
     pub async fn maintain(&self, shutdown: Shutdown) -> Result<(), Error> {
-        let reload = Duration::from_millis(self.shared.config.keys_reload_ms.max(1));
+        let reload = Duration::from_millis(self.shared.config.keys_reload_ms);
         let work = async {
             tokio::select! {
                 result = self.declare_then_wait() => result,
@@ -251,4 +257,28 @@ fn markets(
         return Err(Error::NoMarket);
     }
     Ok(markets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Market;
+
+    fn error_of(ids: &[&str]) -> String {
+        let market = |id: &&str| Market { id: id.parse().unwrap(), ..Market::default() };
+        let config = Config { markets: ids.iter().map(market).collect(), ..Config::default() };
+        let regions = BTreeMap::from([("europe".parse().unwrap(), RegionNumber(1))]);
+        markets(&config, &regions).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn markets_that_can_not_work_are_refused_with_what_to_do() {
+        assert!(error_of(&[]).contains("[[ingress.market]]"));
+        let unknown = error_of(&["eu"]);
+        assert!(unknown.contains("region main") && unknown.contains("known are: europe"), "{unknown}");
+
+        let config = Config { markets: vec![Market::default(), Market::default()], ..Config::default() };
+        let regions = BTreeMap::from([("main".parse().unwrap(), RegionNumber(1))]);
+        assert!(matches!(markets(&config, &regions), Err(Error::MarketTwice(_))));
+    }
 }

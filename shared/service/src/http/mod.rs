@@ -50,6 +50,9 @@ impl Default for Config {
 /// Why a server does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A limit that no connection could meet.
+    #[error("the HTTP server's {0} must be 1 to {max}", max = u32::MAX)]
+    Limit(&'static str),
     /// Somebody else does.
     #[error("{0} is taken by another process: stop that one, or choose another address or port (0 takes a free one)")]
     Taken(SocketAddr),
@@ -80,6 +83,14 @@ impl Server {
     /// # Errors
     /// [`Error`] says which address and what to do.
     pub async fn bind(config: Config) -> Result<Self, Error> {
+        let limits = [
+            ("header_timeout_ms", config.header_timeout_ms),
+            ("request_timeout_ms", config.request_timeout_ms),
+            ("max_connections", config.max_connections as u64),
+        ];
+        if let Some((name, _)) = limits.iter().find(|(_, value)| !(1..=u64::from(u32::MAX)).contains(value)) {
+            return Err(Error::Limit(name));
+        }
         let bind = config.bind;
         let listener = TcpListener::bind(bind).await.map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Error::Taken(bind),

@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use axum::body::Body;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -158,4 +159,32 @@ async fn connections_above_the_limit_wait_for_a_free_slot() {
     // The first never speaks, is closed, and frees its slot.
     assert!(read_to_end(&mut second).await.ends_with("hello"));
     drop(first);
+}
+
+#[tokio::test]
+async fn a_limit_of_nothing_is_refused_at_start_up() {
+    let config = Config { max_connections: 0, ..Config::default() };
+    let error = Server::bind(config).await.unwrap_err().to_string();
+    assert!(error.contains("max_connections must be 1 to"), "{error}");
+}
+
+#[tokio::test]
+async fn http_2_is_served_on_the_same_port_and_its_streams_are_joined() {
+    let server = Running::start(hello(), Config::default()).await;
+    let io = hyper_util::rt::TokioIo::new(server.connect().await);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    let client = Tasks::new();
+    client.spawn("client", connection);
+    for _ in 0..3 {
+        let request = hyper::Request::get(format!("http://{}/", server.addr)).body(Body::empty()).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.version(), hyper::Version::HTTP_2);
+        let body = Body::new(answer.into_body());
+        assert_eq!(axum::body::to_bytes(body, 100).await.unwrap(), "hello");
+    }
+    server.shutdown.request();
+    server.stopped().await;
+    drop(sender);
+    client.join().await;
 }
