@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::config::{Backend, DatabaseConfig};
 use crate::error::Error;
-use crate::open;
+use crate::{fault, open};
 
 /// A `PostgreSQL` database or a SQLite file.
 pub struct Database {
@@ -74,8 +74,16 @@ impl Database {
             sqlite_transaction_mode: (self.backend == Backend::Sqlite).then_some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
-        let inner = self.write.begin_with_options(options).await?;
-        Ok(Transaction { inner, _turn: turn })
+        let mut tries_left = self.config.max_connections;
+        loop {
+            match self.write.begin_with_options(options).await {
+                Ok(inner) => return Ok(Transaction { inner, _turn: turn }),
+                // A restart of the server leaves a pool of dead connections. Nothing has been done on this one, so the
+                // next can be tried instead of failing a batch for each of them.
+                Err(error) if tries_left > 0 && fault::connection_was_lost(&error) => tries_left -= 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// For statements that only read, each on its own: they wait for no transaction.

@@ -106,14 +106,27 @@ impl From<&DbErr> for Fault {
     }
 }
 
+/// Whether the connection itself is gone: an IO error, or the server's parting words (57P01 to 57P05).
+pub(crate) fn connection_was_lost(error: &DbErr) -> bool {
+    match driver_error(error) {
+        Some(SqlxError::Io(_)) => true,
+        Some(SqlxError::Database(error)) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
+    }
+}
+
 fn database_error(error: &DbErr) -> Option<&dyn DatabaseError> {
+    match driver_error(error)? {
+        SqlxError::Database(error) => Some(error.as_ref()),
+        _ => None,
+    }
+}
+
+fn driver_error(error: &DbErr) -> Option<&SqlxError> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(error))
         | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error)) => match error.as_ref() {
-            SqlxError::Database(error) => Some(error.as_ref()),
-            _ => None,
-        },
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 use sea_orm::ConnectionTrait as _;
 use store::{Backend, Fault};
+use testkit::postgres::FreshDatabase;
 
 use crate::fixture::{Home, write};
 
@@ -89,8 +90,25 @@ async fn a_lock_that_is_not_given_is_contention() {
 }
 
 #[tokio::test]
+async fn connections_that_died_while_idle_fail_no_transaction() {
+    let server = FreshDatabase::create().await.unwrap();
+    let home = Home::Server(server);
+    let database = home.migrated().await;
+    let busy = futures::future::join_all((0..database.max_transactions()).map(|_| database.begin())).await;
+    for tx in busy {
+        tx.unwrap().commit().await.unwrap();
+    }
+    if let Home::Server(server) = &home {
+        server.cut_connections().await.unwrap();
+    }
+    for _ in 0..database.max_transactions() {
+        write(&database, "UPDATE stock SET on_hand = 1", []).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_is_cut_is_infrastructure_and_the_pool_recovers() {
-    let Home::Server(server) = Home::server().await else { unreachable!() };
+    let server = FreshDatabase::create().await.unwrap();
     let home = Home::Server(server);
     let database = home.migrated().await;
     let tx = database.begin().await.unwrap();
