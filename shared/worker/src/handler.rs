@@ -60,10 +60,7 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`BatchError`], with nothing committed or the fate unknown.
-    fn handle(
-        &self,
-        batch: &[Item<Self::Event>],
-    ) -> impl Future<Output = Result<Vec<Verdict>, BatchError>> + Send;
+    fn handle(&self, batch: &[Item<Self::Event>]) -> impl Future<Output = Result<Vec<Verdict>, BatchError>> + Send;
 
     /// Whether the infrastructure behind the handler answers again, asked while the breaker is open.
     ///

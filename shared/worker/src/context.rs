@@ -1,0 +1,107 @@
+//! What the batches of one worker share.
+
+use std::sync::Arc;
+
+use broker::{Broker, QueueName, Settle, SettleError};
+use futures::future::join_all;
+use tokio::sync::RwLock;
+
+use crate::alarm::Alarm;
+use crate::batch::Taken;
+use crate::breaker::Breaker;
+use crate::config::Config;
+use crate::crash::Suspects;
+use crate::held::Unsent;
+use crate::settle::Ladder;
+use crate::stats::{Counter, Stats};
+
+pub(crate) struct Context<H> {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) queue: QueueName,
+    pub(crate) handler: Arc<H>,
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) config: Config,
+    pub(crate) ladder: Ladder,
+    pub(crate) suspects: Suspects,
+    pub(crate) stats: Arc<Stats>,
+    /// Held for reading by each batch that runs, and for writing by a suspect: it runs alone.
+    pub(crate) running: RwLock<()>,
+    pub(crate) unknown: Alarm,
+}
+
+impl<H> Context<H> {
+    /// Settles deliveries as decided. Gives back those whose copy the broker would not take now.
+    pub(crate) async fn settle(&self, decided: Vec<(Taken, Settle)>) -> Vec<Unsent> {
+        let takes_copies = self.takes_copies();
+        let (mut unsent, mut copies, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        for (taken, how) in decided {
+            match how {
+                Settle::Ack | Settle::Requeue => failures.extend(self.finish(taken, how).await.err()),
+                Settle::Retry { .. } | Settle::Park { .. } if takes_copies => copies.push(self.finish(taken, how)),
+                Settle::Retry { .. } | Settle::Park { .. } => unsent.push(Unsent { taken, how }),
+            }
+        }
+        // Together, because each waits for a confirm.
+        failures.extend(join_all(copies).await.into_iter().filter_map(Result::err));
+        if let Some(first) = failures.first() {
+            tracing::warn!(
+                queue = %self.queue, settle.failed = failures.len(), reason = %first,
+                "messages could not be settled: they come again, and effects that are done are not done twice"
+            );
+        }
+        unsent
+    }
+
+    /// Puts deliveries back as they were.
+    pub(crate) async fn give_back(&self, deliveries: impl IntoIterator<Item = Taken>) {
+        self.settle(deliveries.into_iter().map(|taken| (taken, Settle::Requeue)).collect()).await;
+    }
+
+    /// Whether a retry's copy would be tried now.
+    pub(crate) fn takes_copies(&self) -> bool {
+        self.broker.state() == broker::BrokerState::Ready
+    }
+
+    async fn finish(&self, taken: Taken, how: Settle) -> Result<(), SettleError> {
+        let id = taken.message().id.clone();
+        self.log(&taken, &how);
+        let requeued = how == Settle::Requeue;
+        let counter = self.counter(&how);
+        let settled = taken.settle(how).await;
+        if settled.is_ok() {
+            counter.one();
+        } else {
+            self.stats.settle_failures.one();
+        }
+        if requeued || settled.is_err() {
+            self.suspects.gave_back(&id);
+        } else {
+            self.suspects.forget(&id);
+        }
+        settled
+    }
+
+    fn counter(&self, how: &Settle) -> &Counter {
+        match how {
+            Settle::Ack => &self.stats.handled,
+            Settle::Retry { .. } => &self.stats.retried,
+            Settle::Park { .. } => &self.stats.parked,
+            Settle::Requeue => &self.stats.requeued,
+        }
+    }
+
+    fn log(&self, taken: &Taken, how: &Settle) {
+        let message = taken.message();
+        match how {
+            Settle::Park { reason } => tracing::warn!(
+                queue = %self.queue, message.id = %message.id, message.kind, message.attempt = message.attempt(), reason,
+                "a message is parked: look at it with the verb `parked`"
+            ),
+            Settle::Retry { after, reason } => tracing::debug!(
+                queue = %self.queue, message.id = %message.id, message.kind, message.attempt = message.attempt(),
+                after_s = after.as_secs_f64(), reason, "a message is retried later"
+            ),
+            Settle::Ack | Settle::Requeue => {}
+        }
+    }
+}

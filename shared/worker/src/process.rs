@@ -1,0 +1,209 @@
+//! One batch on its way from the broker's hands to its settlements.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use broker::Settle;
+use events::DecodeError;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::{Attempt, Attempted};
+use crate::batch::Taken;
+use crate::breaker::Permit;
+use crate::context::Context;
+use crate::crash::Care;
+use crate::handler::{Handler, Item};
+use crate::held::Unsent;
+use crate::panic::panic_text;
+use crate::settle::Fate;
+
+/// What a batch leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct Aftermath {
+    /// Decided, but the broker takes no copies now.
+    pub(crate) unsent: Vec<Unsent>,
+    /// The database has been away for so long that the batch went back to the queue.
+    pub(crate) let_go: bool,
+}
+
+/// Decoded messages with their deliveries, in the same order.
+struct Group<E> {
+    items: Vec<Item<E>>,
+    deliveries: VecDeque<Taken>,
+}
+
+impl<E> Group<E> {
+    fn empty() -> Self {
+        Self { items: Vec::new(), deliveries: VecDeque::new() }
+    }
+
+    fn push(&mut self, taken: Taken, event: E) {
+        let message = taken.message();
+        self.items.push(Item {
+            id: message.id.clone(),
+            attempt: message.attempt(),
+            redelivered: taken.redelivered(),
+            event,
+        });
+        self.deliveries.push_back(taken);
+    }
+}
+
+/// A batch by what its messages need.
+struct Sorted<E> {
+    together: Group<E>,
+    alone: Vec<Group<E>>,
+    /// No handler has to see these.
+    decided: Vec<(Taken, Settle)>,
+}
+
+/// Handles and settles `batch`. Where the database is away it waits, until `stop` is pulled or the batch has been held
+/// for too long; then what has no fate yet goes back to the queue.
+pub(crate) async fn process<H: Handler>(
+    context: Arc<Context<H>>,
+    batch: Vec<Taken>,
+    stop: CancellationToken,
+) -> Aftermath {
+    let hold_until = Instant::now() + context.config.hold();
+    let mut hand = Hand { context: &context, stop, hold_until, aftermath: Aftermath::default() };
+    let Sorted { together, alone, decided } = hand.sort(batch);
+    hand.settle(decided).await;
+    hand.handle(together, false).await;
+    // After the others are settled, so that what takes the process down takes none of them along.
+    for suspect in alone {
+        hand.handle(suspect, true).await;
+    }
+    hand.aftermath
+}
+
+/// Why a batch is not tried while its database is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GoBack {
+    Stopped,
+    HeldTooLong,
+}
+
+struct Hand<'a, H> {
+    context: &'a Context<H>,
+    stop: CancellationToken,
+    hold_until: Instant,
+    aftermath: Aftermath,
+}
+
+impl<'a, H: Handler> Hand<'a, H> {
+    fn sort(&self, batch: Vec<Taken>) -> Sorted<H::Event> {
+        let mut sorted = Sorted { together: Group::empty(), alone: Vec::new(), decided: Vec::new() };
+        for taken in batch {
+            let redeliveries = taken.delivery_count();
+            // Before it is even decoded: that may be what kills the process.
+            let care = self.context.suspects.care(&taken.message().id, redeliveries);
+            let decoded = if care == Care::Park { Err(Fate::Crashing { redeliveries }) } else { self.decode(&taken) };
+            match (decoded, care) {
+                (Err(fate), _) => {
+                    let how = self.context.ladder.decide(fate, taken.message().attempt());
+                    sorted.decided.push((taken, how));
+                }
+                (Ok(event), Care::Alone) => {
+                    let mut group = Group::empty();
+                    group.push(taken, event);
+                    sorted.alone.push(group);
+                }
+                (Ok(event), Care::Together | Care::Park) => sorted.together.push(taken, event),
+            }
+        }
+        sorted
+    }
+
+    fn decode(&self, taken: &Taken) -> Result<H::Event, Fate> {
+        let message = taken.message();
+        let stats = &self.context.stats;
+        match catch_unwind(AssertUnwindSafe(|| self.context.handler.decode(message))) {
+            Ok(Ok(event)) => Ok(event),
+            Ok(Err(DecodeError::Malformed(reason))) => {
+                stats.malformed.one();
+                Err(Fate::Malformed(reason))
+            }
+            Ok(Err(unknown @ DecodeError::Unknown { .. })) => {
+                stats.unknown.one();
+                if let Some(since_last) = self.context.unknown.ring(Instant::now()) {
+                    tracing::error!(
+                        queue = %self.context.queue, message.id = %message.id, reason = %unknown, since_last,
+                        "messages come that this release does not know: they wait in the longest retry for one that \
+                         does; finish the rolling upgrade, or find out who publishes them"
+                    );
+                }
+                Err(Fate::Unknown(unknown.to_string()))
+            }
+            Err(panic) => {
+                stats.panics.one();
+                Err(Fate::Panicked(format!("while decoding: {}", panic_text(&*panic))))
+            }
+        }
+    }
+
+    async fn handle(&mut self, group: Group<H::Event>, alone: bool) {
+        let Group { items, mut deliveries } = group;
+        let mut next = 0;
+        while next < items.len() {
+            let permit = match self.admit().await {
+                Ok(permit) => permit,
+                Err(why) => {
+                    self.aftermath.let_go |= why == GoBack::HeldTooLong;
+                    self.context.give_back(deliveries).await;
+                    return;
+                }
+            };
+            let end = items.len().min(next.saturating_add(permit.size()));
+            let attempted = self.attempt(&items[next..end], alone).await;
+            report(permit, &attempted);
+            // Fates are those of the first items; what has none yet is tried again once the breaker admits it.
+            let count = attempted.fates.len();
+            let ladder = &self.context.ladder;
+            let decided = deliveries.drain(..count).zip(attempted.fates).zip(&items[next..next + count]);
+            let decided = decided.map(|((taken, fate), item)| (taken, ladder.decide(fate, item.attempt))).collect();
+            next += count;
+            self.settle(decided).await;
+        }
+    }
+
+    /// Leave to try, or why the rest of the batch has to go back.
+    async fn admit(&mut self) -> Result<Permit<'a>, GoBack> {
+        let context = self.context;
+        tokio::select! {
+            // First: with a closed breaker the batch in hand is finished although a stop was asked for.
+            biased;
+            permit = context.breaker.admit(|| context.handler.probe()) => Ok(permit),
+            () = self.stop.cancelled() => Err(GoBack::Stopped),
+            () = sleep_until(self.hold_until) => Err(GoBack::HeldTooLong),
+        }
+    }
+
+    async fn attempt(&mut self, items: &[Item<H::Event>], alone: bool) -> Attempted {
+        let Context { handler, breaker, config, stats, .. } = self.context;
+        let attempt = Attempt { handler: &**handler, breaker, config, stats };
+        if alone {
+            stats.alone.one();
+            let _alone = self.context.running.write().await;
+            attempt.run(items).await
+        } else {
+            let _beside_others = self.context.running.read().await;
+            attempt.run(items).await
+        }
+    }
+
+    async fn settle(&mut self, decided: Vec<(Taken, Settle)>) {
+        self.aftermath.unsent.extend(self.context.settle(decided).await);
+    }
+}
+
+/// Tells the breaker what the batch says about the database.
+fn report(permit: Permit<'_>, attempted: &Attempted) {
+    let answered = |fate: &Fate| !matches!(fate, Fate::Hung(_) | Fate::Contended(_));
+    match &attempted.infrastructure {
+        Some(reason) => permit.failed(reason),
+        None if attempted.fates.iter().any(answered) => permit.passed(),
+        None => drop(permit),
+    }
+}

@@ -1,0 +1,241 @@
+//! The loop of one queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Broker, QueueSpec, Settle, Subscription};
+use service::Shutdown;
+use tokio::sync::RwLock;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::alarm::Alarm;
+use crate::batch::{Filled, Intake, Taken};
+use crate::breaker::Breaker;
+use crate::config::Config;
+use crate::context::Context;
+use crate::crash::Suspects;
+use crate::error::Error;
+use crate::handler::Handler;
+use crate::held::{Held, Unsent};
+use crate::panic::panic_text;
+use crate::process::{Aftermath, process};
+use crate::settle::Ladder;
+use crate::stats::Stats;
+
+/// What a worker is given.
+pub struct WorkerDeps<H> {
+    /// The broker that has the queue.
+    pub broker: Arc<dyn Broker>,
+    /// The queue, declared before, with the retry ladder that it was declared with.
+    pub queue: QueueSpec,
+    /// What is done with its messages.
+    pub handler: Arc<H>,
+    /// The breaker of the database behind the handler, shared by every worker of the process that uses that database.
+    pub breaker: Arc<Breaker>,
+}
+
+/// Consumes one queue.
+pub struct Worker<H> {
+    context: Arc<Context<H>>,
+}
+
+impl<H: Handler> Worker<H> {
+    /// A worker that has not begun.
+    pub fn new(deps: WorkerDeps<H>, config: Config) -> Self {
+        let ladder = Ladder { delays: deps.queue.retry_delays, park_after_attempts: config.park_after_attempts };
+        let context = Context {
+            broker: deps.broker,
+            queue: deps.queue.name,
+            handler: deps.handler,
+            breaker: deps.breaker,
+            ladder,
+            suspects: Suspects::new(&config),
+            stats: Arc::default(),
+            running: RwLock::default(),
+            unknown: Alarm::new(Duration::from_millis(config.unknown_alarm_every_ms)),
+            config,
+        };
+        Self { context: Arc::new(context) }
+    }
+
+    /// What it has done so far; to be kept beside a worker that runs.
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.context.stats)
+    }
+
+    /// Consumes until it is stopped. A soft stop finishes and settles the batches in hand, a hard one drops them: both
+    /// leave every message settled or in its queue. Waits for a broker that is away, and for a database that is.
+    ///
+    /// # Errors
+    /// [`Error`], where waiting can't help. Nothing is lost by it.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        self.context.config.check()?;
+        let mut batches = JoinSet::new();
+        let running = Loop {
+            context: &self.context,
+            soft: shutdown.soft(),
+            batches: &mut batches,
+            held: Held::new(&self.context.config, Instant::now()),
+            let_go: false,
+        };
+        let ended = shutdown.hard().run_until_cancelled(running.run()).await;
+        // What still runs after a hard stop ends here, and its deliveries go back.
+        batches.shutdown().await;
+        ended.unwrap_or_else(|| {
+            let dropped = self.context.stats.snapshot().dropped;
+            tracing::warn!(queue = %self.context.queue, dropped, "the worker was stopped hard: what it held is back in the queue");
+            Ok(())
+        })
+    }
+}
+
+/// Why consuming paused.
+enum End {
+    /// Asked to.
+    Stopped,
+    /// The database has been away for long: the queue can keep the messages better.
+    LetGo,
+    /// The broker was closed.
+    Ended,
+}
+
+struct Loop<'a, H> {
+    context: &'a Arc<Context<H>>,
+    soft: &'a CancellationToken,
+    /// Outside, so that a hard stop can end them.
+    batches: &'a mut JoinSet<Aftermath>,
+    held: Held,
+    let_go: bool,
+}
+
+impl<H: Handler> Loop<'_, H> {
+    async fn run(mut self) -> Result<(), Error> {
+        while let Some(subscription) = self.subscribe().await? {
+            match self.consume(subscription).await? {
+                End::Stopped => break,
+                End::LetGo => self.wait_for_database().await,
+                End::Ended => return Err(Error::Ended(self.context.queue.clone())),
+            }
+        }
+        tracing::info!(queue = %self.context.queue, "the worker has stopped; every message is settled or in its queue");
+        Ok(())
+    }
+
+    /// `None` once a stop was asked for.
+    async fn subscribe(&mut self) -> Result<Option<Subscription>, Error> {
+        let Context { broker, queue, config, .. } = &**self.context;
+        match self.soft.run_until_cancelled(broker.subscribe(queue, config.prefetch)).await {
+            None => Ok(None),
+            Some(Ok(subscription)) => {
+                tracing::info!(queue = %queue, prefetch = config.prefetch, "consuming");
+                Ok(Some(subscription))
+            }
+            Some(Err(source)) => Err(Error::Subscribe { queue: queue.clone(), source }),
+        }
+    }
+
+    async fn consume(&mut self, subscription: Subscription) -> Result<End, Error> {
+        let config = &self.context.config;
+        let mut intake = Intake::new(subscription, config, &self.context.stats);
+        let end = loop {
+            if self.let_go {
+                break End::LetGo;
+            }
+            // No delivery lives in a future here: what is gathered stays in `intake`, the rest in tasks and in `held`.
+            let free = self.batches.len() < config.parallel_batches && !self.held.is_over();
+            tokio::select! {
+                biased;
+                () = self.soft.cancelled() => break End::Stopped,
+                Some(ended) = self.batches.join_next() => self.note(ended)?,
+                () = self.held.look(), if !self.held.is_empty() => self.look_at_held().await,
+                filled = intake.fill(), if free => match filled {
+                    Filled::Batch => self.start(intake.take()),
+                    Filled::Ended => break End::Ended,
+                },
+            }
+        };
+        self.finish(intake.close(), &end).await?;
+        Ok(end)
+    }
+
+    /// Ends what is in hand; `gathered` is no batch yet.
+    async fn finish(&mut self, gathered: Vec<Taken>, end: &End) -> Result<(), Error> {
+        match end {
+            End::Stopped if !gathered.is_empty() => {
+                while self.batches.len() >= self.context.config.parallel_batches {
+                    self.join_one().await?;
+                }
+                self.start(gathered);
+            }
+            End::Stopped | End::LetGo | End::Ended => self.context.give_back(gathered).await,
+        }
+        while !self.batches.is_empty() {
+            self.join_one().await?;
+        }
+        self.release_held().await;
+        Ok(())
+    }
+
+    fn start(&mut self, batch: Vec<Taken>) {
+        self.batches.spawn(process(Arc::clone(self.context), batch, self.soft.clone()));
+    }
+
+    async fn join_one(&mut self) -> Result<(), Error> {
+        match self.batches.join_next().await {
+            Some(ended) => self.note(ended),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, ended: Result<Aftermath, JoinError>) -> Result<(), Error> {
+        let aftermath = ended.map_err(|error| {
+            let message = match error.try_into_panic() {
+                Ok(panic) => panic_text(&*panic).to_owned(),
+                Err(error) => error.to_string(),
+            };
+            Error::Panicked { queue: self.context.queue.clone(), message }
+        })?;
+        self.let_go |= aftermath.let_go;
+        if !aftermath.unsent.is_empty() {
+            tracing::warn!(
+                queue = %self.context.queue, held = aftermath.unsent.len(),
+                "the broker takes no publishes now: messages to retry or park are held"
+            );
+        }
+        self.held.add(aftermath.unsent, Instant::now());
+        Ok(())
+    }
+
+    async fn look_at_held(&mut self) {
+        // Those that the broker refuses again meanwhile are held again.
+        if self.context.takes_copies() {
+            let unsent = self.context.settle(decided(self.held.take_all())).await;
+            self.held.add(unsent, Instant::now());
+        }
+        let back = self.held.take_back(Instant::now());
+        self.context.give_back(back.into_iter().map(|unsent| unsent.taken)).await;
+    }
+
+    async fn release_held(&mut self) {
+        let unsent = self.context.settle(decided(self.held.take_all())).await;
+        self.context.give_back(unsent.into_iter().map(|unsent| unsent.taken)).await;
+    }
+
+    /// Without a subscription, so that nothing is held however long it takes.
+    async fn wait_for_database(&mut self) {
+        self.let_go = false;
+        let Context { breaker, handler, queue, .. } = &**self.context;
+        tracing::warn!(
+            queue = %queue, database = breaker.name(),
+            "the database has been away for long: the messages in hand are back in the queue until it answers"
+        );
+        // The permit itself is given back: the next batch takes one of its own.
+        drop(self.soft.run_until_cancelled(breaker.admit(|| handler.probe())).await);
+    }
+}
+
+fn decided(unsent: Vec<Unsent>) -> Vec<(Taken, Settle)> {
+    unsent.into_iter().map(|Unsent { taken, how }| (taken, how)).collect()
+}
