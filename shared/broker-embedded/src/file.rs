@@ -121,3 +121,20 @@ pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> BrokerError {
         _ => format!("{path} can't be used: {error}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A killed process can't show a missing sync, only a power cut could: so the settings themselves are held.
+    #[test]
+    fn every_commit_is_synced_and_the_file_is_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = open(&directory.path().join("broker"), &Config::default()).unwrap();
+        let text = |name| connection.pragma_query_value(None, name, |row| row.get::<_, String>(0)).unwrap();
+        assert_eq!(text("journal_mode"), "wal");
+        assert_eq!(text("locking_mode"), "exclusive");
+        let full = connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(full, 2, "FULL");
+    }
+}
