@@ -6,5 +6,6 @@
 pub mod http;
 pub mod postgres;
 pub mod process;
+pub mod rabbit;
 pub mod redis;
 pub mod wait;

@@ -1,0 +1,142 @@
+//! The unsettled deliveries of one channel, and the task that tells the broker about those that are settled.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::join_all;
+use lapin::Channel;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::low_water::{Frames, LowWater};
+
+/// What went wrong quietly, over the life of a [`crate::Rabbit`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Deliveries dropped unsettled.
+    pub(crate) dropped: AtomicU64,
+    /// Settlements that were accepted from their caller and then did not reach the broker.
+    pub(crate) lost_settlements: AtomicU64,
+}
+
+pub(crate) struct Window {
+    channel: Channel,
+    water: Mutex<LowWater>,
+    /// Something was settled.
+    settled: Notify,
+    /// Nothing more can be settled.
+    gone: CancellationToken,
+    counters: Arc<Counters>,
+}
+
+impl Window {
+    pub(crate) fn new(channel: Channel, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Self {
+            channel,
+            water: Mutex::default(),
+            settled: Notify::new(),
+            gone: CancellationToken::new(),
+            counters,
+        })
+    }
+
+    pub(crate) fn deliver(&self, tag: u64) {
+        self.water().deliver(tag);
+    }
+
+    /// `false` where the channel is gone; the broker delivers the message again.
+    pub(crate) fn ack(&self, tag: u64) -> bool {
+        self.settle(|water| water.ack(tag))
+    }
+
+    /// `false` where the channel is gone; the message is back in its queue anyway.
+    pub(crate) fn nack(&self, tag: u64) -> bool {
+        self.settle(|water| water.nack(tag))
+    }
+
+    /// As [`Window::nack`], for a delivery that its consumer forgot.
+    pub(crate) fn release(&self, tag: u64) {
+        if self.nack(tag) {
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(tag, "a delivery was dropped unsettled; it goes back to its queue");
+        }
+    }
+
+    fn settle(&self, how: impl FnOnce(&mut LowWater)) -> bool {
+        let mut water = self.water();
+        if self.gone.is_cancelled() {
+            return false;
+        }
+        how(&mut water);
+        drop(water);
+        self.settled.notify_one();
+        true
+    }
+
+    /// From now on nothing is settled here.
+    pub(crate) fn end(&self) {
+        let _held = self.water();
+        self.gone.cancel();
+    }
+
+    /// Resolves once every delivery is settled and told, or the window has ended.
+    pub(crate) async fn drained(&self) {
+        while !self.gone.is_cancelled() && self.water().unsettled() > 0 {
+            let one_more = self.settled.notified();
+            tokio::select! {
+                () = one_more => self.flush().await,
+                () = self.gone.cancelled() => return,
+            }
+        }
+        self.flush().await;
+    }
+
+    /// Tells the broker what is settled, until `stop` or the end of the window. What is settled while frames are being
+    /// written, or in the same turn of the scheduler, goes together.
+    pub(crate) async fn keep_flushing(&self, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.gone.cancelled() => return,
+                () = stop.cancelled() => return,
+                () = self.settled.notified() => {}
+            }
+            tokio::task::yield_now().await;
+            self.flush().await;
+        }
+    }
+
+    pub(crate) async fn flush(&self) {
+        let frames = self.water().take();
+        let settlements = frames.nacks.len() + frames.acks.len() + usize::from(frames.up_to.is_some());
+        if settlements == 0 {
+            return;
+        }
+        if let Err(error) = self.send(frames).await {
+            // The channel is gone: the broker delivers again, and effects are unique where they are stored.
+            self.end();
+            self.counters.lost_settlements.fetch_add(settlements as u64, Ordering::Relaxed);
+            tracing::debug!(%error, settlements, "settlements did not reach the broker; it will deliver again");
+        }
+    }
+
+    async fn send(&self, frames: Frames) -> lapin::Result<()> {
+        let Frames { nacks, acks, up_to } = frames;
+        // Requeue: without it a nack is a dead letter.
+        let requeue = BasicNackOptions { requeue: true, multiple: false };
+        let sent = join_all(nacks.into_iter().map(|tag| self.channel.basic_nack(tag, requeue))).await;
+        sent.into_iter().collect::<lapin::Result<()>>()?;
+        let single = BasicAckOptions { multiple: false };
+        let sent = join_all(acks.into_iter().map(|tag| self.channel.basic_ack(tag, single))).await;
+        sent.into_iter().collect::<lapin::Result<()>>()?;
+        match up_to {
+            Some(tag) => self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await,
+            None => Ok(()),
+        }
+    }
+
+    fn water(&self) -> MutexGuard<'_, LowWater> {
+        self.water.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
