@@ -85,9 +85,12 @@ impl Config {
         let url = &self.public_url;
         let is_url = url.starts_with("https://") || url.starts_with("http://");
         let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains(['?', '#']);
-        (!url.is_empty() && !(is_url && is_plain)).then(|| {
-            format!("public_url must be empty or start with https:// and hold no query, as in https://shop.example; it is {url:?}")
-        })
+        if url.is_empty() || (is_url && is_plain) {
+            return None;
+        }
+        Some(format!(
+            "public_url must be empty, or start with https:// and hold no query, as in https://shop.example; it is {url:?}"
+        ))
     }
 }
 

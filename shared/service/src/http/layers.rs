@@ -12,7 +12,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
-use tracing::Level;
+use tracing::{Level, Span};
 
 use crate::problem::{Problem, kinds};
 use crate::tasks::panic_text;
@@ -26,12 +26,20 @@ pub(super) fn apply(router: Router, timeout: Duration) -> Router {
             .layer(PropagateRequestIdLayer::x_request_id())
             .layer(
                 TraceLayer::new_for_http()
+                    .make_span_with(span)
                     // Under overload most answers are 503: counting is for metrics, the log stays readable.
                     .on_failure(DefaultOnFailure::new().level(Level::DEBUG)),
             )
             .layer(CatchPanicLayer::custom(panicked))
             .layer(middleware::from_fn_with_state(timeout, answer_in_time)),
     )
+}
+
+/// At INFO, so that whatever is logged on the way carries the request's id. Without the query: a status URL's token is
+/// permission to read.
+fn span(request: &Request) -> Span {
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    tracing::info_span!("http", request.id = id, http.method = %request.method(), http.path = request.uri().path())
 }
 
 async fn not_found(uri: Uri) -> Problem {
