@@ -158,7 +158,7 @@ mod tests {
         let queue = QueueSpec::new(QueueName::new("q"));
         assert_eq!(queue.rung(Duration::ZERO), Duration::from_secs(1));
         assert_eq!(queue.rung(Duration::from_millis(1_001)), Duration::from_secs(10));
-        assert_eq!(queue.rung(Duration::from_secs(3_600)), Duration::from_secs(600));
+        assert_eq!(queue.rung(Duration::from_hours(1)), Duration::from_mins(10));
     }
 
     #[test]
