@@ -3,6 +3,34 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+/// The part `[analytics]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How batches of page events are taken. A message holds up to 2,500 events, so few messages make a large transaction.
+    pub pages: worker::Config,
+    /// How outcomes of orders are taken.
+    pub orders: worker::Config,
+    /// When both pause for the database.
+    pub breaker: worker::BreakerConfig,
+    /// What is counted how finely, and how long a repeat is known.
+    pub counting: Counting,
+    /// How old ids are thrown away.
+    pub sweeping: Sweeping,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            pages: worker::Config { batch: 32, batch_bytes: 2 << 20, linger_ms: 20, ..worker::Config::default() },
+            orders: worker::Config { linger_ms: 20, ..worker::Config::default() },
+            breaker: worker::BreakerConfig::default(),
+            counting: Counting::default(),
+            sweeping: Sweeping::default(),
+        }
+    }
+}
+
 /// What is counted how finely, and how long a repeat is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -28,6 +28,7 @@ mod config;
 mod labels;
 mod orders;
 mod pages;
+mod run;
 mod sketch;
 mod sql;
 mod sweep;
@@ -35,7 +36,8 @@ mod sweep;
 mod tests;
 mod visitors;
 
-pub use config::{Counting, Sweeping};
+pub use config::{Config, Counting, Sweeping};
 pub use orders::{Orders, Outcome};
 pub use pages::Pages;
+pub use run::{Deps, Error, run};
 pub use sketch::Sketch;

@@ -37,6 +37,8 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 use model::OrderId;
 
 pub use config::Config;
@@ -47,6 +49,9 @@ use link::LinkError;
 use memory::Memory;
 use remote::Remote;
 use tags::Generations;
+
+/// Calls on one connection at once, which Redis answers in one go.
+const PURGES_AT_ONCE: usize = 32;
 
 /// The cache. Share it behind an `Arc`; every role of a process uses the same one, or `memory:` would not be shared.
 pub struct Cache {
@@ -167,18 +172,25 @@ impl Cache {
         }
     }
 
-    /// Purges the tags of every change whose version is above the one last seen of its aggregate, in the order given.
-    /// Says of each whether it was newer. Idempotent: the same purges again change nothing.
+    /// Purges the tags of every change whose version is above the one last seen of its aggregate, and says of each whether
+    /// it was. Idempotent: the same purges again change nothing. Aggregates of one call should differ: their order is
+    /// not kept.
     ///
     /// # Errors
-    /// [`Unavailable`] where one did not get through; those before it did.
+    /// [`Unavailable`] where one did not get through; any of the others may have.
     pub async fn purge(&self, purges: &[Purge]) -> Result<Vec<bool>, Unavailable> {
         match &self.part {
             Part::Memory(memory) => Ok(memory.purge(purges, &self.generations).await),
             Part::Remote(remote) => {
                 let mut newer = Vec::with_capacity(purges.len());
-                for purge in purges {
-                    newer.push(self.counted(remote.purge(purge, &self.generations).await)?);
+                for chunk in purges.chunks(PURGES_AT_ONCE) {
+                    let mut answers = FuturesOrdered::new();
+                    for purge in chunk {
+                        answers.push_back(remote.purge(purge, &self.generations));
+                    }
+                    while let Some(answer) = answers.next().await {
+                        newer.push(self.counted(answer)?);
+                    }
                 }
                 Ok(newer)
             }

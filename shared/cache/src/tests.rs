@@ -84,8 +84,9 @@ async fn an_older_or_repeated_event_purges_nothing() {
     for cache in both().await {
         assert_eq!(cache.purge(&[purge(2, &[tag("MUG")])]).await, Ok(vec![true]));
         let current = cache.generation(&tag("MUG")).await;
-        let old = [purge(1, &[tag("MUG")]), purge(2, &[tag("MUG")])];
-        assert_eq!(cache.purge(&old).await, Ok(vec![false, false]));
+        for old in [1, 2] {
+            assert_eq!(cache.purge(&[purge(old, &[tag("MUG")])]).await, Ok(vec![false]));
+        }
         assert_eq!(cache.generation(&tag("MUG")).await, current, "{cache:?}");
         assert_eq!(cache.purge(&[purge(3, &[tag("MUG")])]).await, Ok(vec![true]));
         assert_ne!(cache.generation(&tag("MUG")).await, current);

@@ -1,3 +1,4 @@
 mod fixture;
 mod orders;
 mod pages;
+mod role;

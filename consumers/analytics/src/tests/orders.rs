@@ -1,6 +1,6 @@
 use chrono::TimeDelta;
 use events::{Attribution, Envelope, OrderConfirmed, OrderLine, OrderRejected, Rejection};
-use model::{Clock as _, Currency, OrderId, RegionNumber};
+use model::{Clock, Currency, OrderId, RegionNumber};
 use worker::Handler as _;
 
 use super::fixture::{Fixture, both, handle, items};
@@ -17,23 +17,23 @@ fn campaign() -> Attribution {
     Attribution { campaign: Some("black friday".to_owned()), anonymous_id: None }
 }
 
+pub(super) fn confirmed(clock: &dyn Clock, key: &str) -> OrderConfirmed {
+    OrderConfirmed {
+        order_id: order(key),
+        market: "eu".parse().unwrap(),
+        region: RegionNumber(1),
+        accepted_at: clock.now(),
+        confirmed_at: clock.now() + TimeDelta::minutes(5),
+        currency: Currency::from_code("EUR").unwrap(),
+        total_minor: 1_999,
+        lines: vec![OrderLine { sku: "MUG".parse().unwrap(), quantity: 3.try_into().unwrap(), unit_price_minor: 500 }],
+        attribution: campaign(),
+    }
+}
+
 impl Fixture {
     fn confirmed(&self, key: &str) -> Outcome {
-        Outcome::Confirmed(OrderConfirmed {
-            order_id: order(key),
-            market: "eu".parse().unwrap(),
-            region: RegionNumber(1),
-            accepted_at: self.clock.now(),
-            confirmed_at: self.clock.now() + TimeDelta::minutes(5),
-            currency: Currency::from_code("EUR").unwrap(),
-            total_minor: 1_999,
-            lines: vec![OrderLine {
-                sku: "MUG".parse().unwrap(),
-                quantity: 3.try_into().unwrap(),
-                unit_price_minor: 500,
-            }],
-            attribution: campaign(),
-        })
+        Outcome::Confirmed(confirmed(&*self.clock, key))
     }
 
     fn rejected(&self, key: &str, reason: Rejection) -> Outcome {

@@ -1,0 +1,118 @@
+//! The role: what it is given, and its life.
+
+use std::sync::Arc;
+
+use broker::{Broker, BrokerError, QueueName, QueueSpec, Topology, layout};
+use futures::future::join3;
+use model::Clock;
+use service::{Condition, Readiness, Shutdown};
+use store::Database;
+use worker::{Breaker, Handler, Worker, WorkerDeps};
+
+use crate::config::Config;
+use crate::orders::Orders;
+use crate::pages::Pages;
+use crate::sweep::sweep_for_ever;
+
+/// What analytics is given.
+pub struct Deps {
+    /// Its configuration.
+    pub config: Config,
+    /// Where it counts.
+    pub database: Arc<Database>,
+    /// Tells outcomes of orders.
+    pub orders: Arc<dyn Broker>,
+    /// Tells page events; may be the same broker.
+    pub events: Arc<dyn Broker>,
+    /// Says what is too old to be counted.
+    pub clock: Arc<dyn Clock>,
+    /// Where it says that it is ready.
+    pub readiness: Readiness,
+}
+
+/// Why analytics can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A queue can't be declared, and waiting would not help.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The database can't be used, and waiting would not help.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A worker ended.
+    #[error(transparent)]
+    Worker(#[from] worker::Error),
+}
+
+/// Runs both consumers and the sweeper until `shutdown`. Each consumer waits for its own broker, so that page events are
+/// counted while the orders' broker is away, and the other way round; both wait for the database.
+///
+/// # Errors
+/// [`Error`]; the others are stopped softly first.
+pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
+    let Deps { config, database, orders, events, clock, readiness } = deps;
+    // Its own tokens: where one of the three fails, the others stop, and the error is told.
+    let stop = shutdown.child();
+    let breaker = Arc::new(Breaker::new(database.name(), config.breaker.clone()));
+    let pages = Consumer {
+        broker: events,
+        topology: layout::pages(),
+        queue: layout::analytics_pages_queue(),
+        handler: Arc::new(Pages::new(Arc::clone(&database), clock, config.counting.clone())),
+        worker: config.pages,
+        ready: readiness.condition("analytics.pages"),
+    };
+    let outcomes = Consumer {
+        broker: orders,
+        topology: layout::orders([]),
+        queue: layout::analytics_orders_queue(),
+        handler: Arc::new(Orders::new(Arc::clone(&database), config.counting.clone())),
+        worker: config.orders,
+        ready: readiness.condition("analytics.orders"),
+    };
+    let sweeping = sweep_for_ever(Arc::clone(&database), config.counting, config.sweeping);
+    let (pages, outcomes, ()) = join3(
+        pages.consume(&database, Arc::clone(&breaker), &stop),
+        outcomes.consume(&database, breaker, &stop),
+        async {
+            stop.soft().run_until_cancelled(sweeping).await;
+        },
+    )
+    .await;
+    pages.and(outcomes)
+}
+
+/// One queue and what is done with it.
+struct Consumer<H> {
+    broker: Arc<dyn Broker>,
+    topology: Topology,
+    queue: QueueName,
+    handler: Arc<H>,
+    worker: worker::Config,
+    ready: Condition,
+}
+
+impl<H: Handler> Consumer<H> {
+    async fn consume(self, database: &Database, breaker: Arc<Breaker>, stop: &Shutdown) -> Result<(), Error> {
+        let result = self.run(database, breaker, stop).await;
+        stop.soft().cancel();
+        result
+    }
+
+    async fn run(self, database: &Database, breaker: Arc<Breaker>, stop: &Shutdown) -> Result<(), Error> {
+        self.ready.not_ready("waiting for the broker to take the queues' declaration");
+        match stop.soft().run_until_cancelled(self.broker.declare(&self.topology)).await {
+            None => return Ok(()),
+            Some(declared) => declared?,
+        }
+        self.ready.not_ready("waiting for the database");
+        match database.wait_until_ready(stop.soft().cancelled()).await {
+            Err(store::Error::Stopped(_)) => return Ok(()),
+            ready => ready?,
+        }
+        self.ready.ready();
+        let queue = QueueSpec::new(self.queue);
+        let deps = WorkerDeps { broker: self.broker, queue, handler: self.handler, breaker };
+        Ok(Worker::new(deps, self.worker).run(stop.clone()).await?)
+    }
+}
