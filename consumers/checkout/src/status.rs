@@ -29,23 +29,20 @@ impl StatusQueue {
             }
         }
     }
-
-    /// Statuses that did not fit.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
 }
 
 /// The queue's other end.
 pub(crate) struct StatusWriter {
     cache: Arc<Cache>,
     receiver: mpsc::Receiver<Vec<OrderStatus>>,
+    dropped: Arc<AtomicU64>,
 }
 
 /// A queue of `batches` batches in front of `cache`.
 pub(crate) fn queue(cache: Arc<Cache>, batches: usize) -> (StatusQueue, StatusWriter) {
     let (sender, receiver) = mpsc::channel(batches.max(1));
-    (StatusQueue { sender, dropped: Arc::default() }, StatusWriter { cache, receiver })
+    let dropped = Arc::<AtomicU64>::default();
+    (StatusQueue { sender, dropped: Arc::clone(&dropped) }, StatusWriter { cache, receiver, dropped })
 }
 
 impl StatusWriter {
@@ -54,5 +51,7 @@ impl StatusWriter {
         while let Some(statuses) = self.receiver.recv().await {
             stream::iter(&statuses).for_each_concurrent(AT_ONCE, |status| self.cache.put_status(status)).await;
         }
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        tracing::debug!(dropped, "no more statuses for the cache");
     }
 }

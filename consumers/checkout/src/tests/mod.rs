@@ -3,5 +3,6 @@ mod ledger;
 mod once;
 mod orders;
 mod pure;
+mod role;
 mod site;
 mod stock;

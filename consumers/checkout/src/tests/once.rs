@@ -5,8 +5,8 @@ use futures::future::join_all;
 use model::Fingerprint;
 use worker::{Handler as _, Verdict};
 
-use super::orders::{item, order};
-use super::site::{Site, cut_off, deliver, done, on_both};
+use super::orders::{REGION, item, order};
+use super::site::{GRACE, Site, cut_off, deliver, done, on_both};
 
 on_both!(
     the_same_order_twice_in_one_batch_moves_stock_once,
@@ -71,6 +71,11 @@ async fn a_key_used_for_another_order_leaves_the_first_one_standing(site: Site) 
     assert_once(&site, 2).await;
     let stored = site.number("SELECT total_minor AS n FROM orders WHERE idempotency_key = 'a'").await;
     assert_eq!(stored, mug("a").total_minor);
+
+    let conflicting = [super::orders::event(greedy()), super::orders::event(mug("b"))];
+    let checked = conflicting.each_ref().map(|event| crate::intake::check(event, REGION).unwrap());
+    let effect = crate::batch::store(&worker.region, &checked, GRACE).await.unwrap();
+    assert_eq!((effect.stored, effect.conflicts), (vec![], vec![greedy().order_id]), "an equal copy is no conflict");
 
     // The status endpoint tells the second poster by the fingerprint in their token.
     let tx = worker.region.database.begin().await.unwrap();

@@ -1,0 +1,87 @@
+//! The role: one queue, one region.
+
+use std::sync::Arc;
+
+use broker::{Broker, BrokerError, QueueSpec, layout};
+use cache::Cache;
+use service::{Readiness, Shutdown, Tasks};
+use store::Region;
+use worker::{Breaker, Worker, WorkerDeps};
+
+use crate::config::Config;
+use crate::handler::Checkout;
+use crate::status;
+
+/// What checkout is given. There is no clock: every time that it writes is the database's.
+pub struct Deps {
+    /// Its configuration.
+    pub config: Config,
+    /// Whose orders it takes, and where they are kept. Any number of processes may serve one region.
+    pub region: Region,
+    /// Where orders come from.
+    pub orders: Arc<dyn Broker>,
+    /// Where committed outcomes are left for whoever asks.
+    pub cache: Arc<Cache>,
+    /// Where it says that it is ready.
+    pub readiness: Readiness,
+}
+
+/// Why checkout ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting that can't work.
+    #[error("{0}")]
+    Config(String),
+    /// The topology can't be declared.
+    #[error("checkout can't declare its queue")]
+    Broker(#[from] BrokerError),
+    /// A database that waiting does not mend.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The consume loop.
+    #[error(transparent)]
+    Worker(#[from] worker::Error),
+}
+
+/// Serves the region's queue until `shutdown`: softly after what is in hand, hard at once. Waits for a broker that is
+/// away, and for a database that is away or not migrated, and says so.
+///
+/// # Errors
+/// [`Error`], for what no waiting mends.
+pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
+    let Deps { config, region, orders, cache, readiness } = deps;
+    config.check().map_err(Error::Config)?;
+    let (name, stop) = (region.name.clone(), shutdown.soft().clone());
+    let queue = QueueSpec::new(layout::checkout_queue(&name));
+
+    let declared = readiness.condition(format!("checkout.{name}.topology"));
+    let database = readiness.condition(format!("checkout.{name}.database"));
+    declared.not_ready("the orders broker is not reachable yet");
+    let topology = layout::orders([&name]);
+    match stop.run_until_cancelled(orders.declare(&topology)).await {
+        None => return Ok(()),
+        Some(outcome) => outcome?,
+    }
+    declared.ready();
+    database.not_ready("the database is away or not migrated: the log says which");
+    match region.database.wait_until_ready(stop.cancelled()).await {
+        Err(store::Error::Stopped(_)) => return Ok(()),
+        outcome => outcome?,
+    }
+    database.ready();
+
+    let breaker = Arc::new(Breaker::new(region.database.name(), config.breaker.clone()));
+    let (statuses, writer) = status::queue(cache, config.status_queue_batches);
+    let price_grace = config.price_grace();
+    let handler = Arc::new(Checkout { region, source: config.outcome, price_grace, statuses });
+    let tasks = Tasks::new();
+    let writing = tasks.spawn("checkout.statuses", writer.run());
+    let ended =
+        Worker::new(WorkerDeps { broker: orders, queue, handler, breaker }, config.worker).run(shutdown.clone()).await;
+    // The handler is gone, and with it the queue's last sender: what is left of it is written, each write in bounded
+    // time. A hard stop leaves it; the rows say the same.
+    if shutdown.hard().run_until_cancelled(writing).await.is_none() {
+        tracing::debug!(region = %name, "statuses were left unwritten by a hard stop");
+    }
+    Ok(ended?)
+}
