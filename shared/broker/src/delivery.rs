@@ -43,7 +43,7 @@ pub enum SettleError {
 }
 
 /// The implementation's side of a delivery.
-pub trait Settler: Send + 'static {
+pub trait Settler: Send + Sync + 'static {
     /// Ends the delivery of `message`.
     fn settle(self: Box<Self>, message: &Message, how: Settle) -> BoxFuture<'_, Result<(), SettleError>>;
 

@@ -61,7 +61,7 @@ impl Meter {
     }
 
     /// The buckets, oldest first, the one that still fills up last.
-    pub fn buckets(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
+    pub fn buckets(&self) -> impl ExactSizeIterator<Item = u64> + Clone + '_ {
         self.buckets.iter().copied()
     }
 

@@ -19,6 +19,9 @@ pub struct Config {
     pub batch_bytes: usize,
     /// How long a batch waits for its next messages once it has its first, milliseconds. Under load it never waits.
     pub linger_ms: u64,
+    /// Messages that this worker takes per second, at most; 0: as many as it can. For an operator who wants a database
+    /// steadier than its workers would leave it. Each process has its own.
+    pub max_per_s: u32,
     /// Batches handled at the same time; 1 or more. With more than one, messages of one queue overtake each other.
     pub parallel_batches: usize,
     /// How long one call of the handler may take, milliseconds. Longer than the database's own statement and lock
@@ -45,6 +48,9 @@ pub struct Config {
     pub alone_after: u32,
     /// Redeliveries beyond that, while it was handled alone, that park a suspect before it runs again; 1 or more.
     pub park_after_crashes: u32,
+    /// How long the worker pauses before it runs a suspect, milliseconds: the acks of those before it should be with the
+    /// broker, and on its disk, when the process dies. Else they come again, and the innocent stand first in line.
+    pub alone_pause_ms: u64,
     /// How many messages that this process itself gave back are remembered, so that this is not held against them.
     pub remembered_redeliveries: usize,
     /// How often at most the alarm for messages of an unknown type or version is logged, milliseconds.
@@ -58,6 +64,7 @@ impl Default for Config {
             batch: 128,
             batch_bytes: 8 << 20,
             linger_ms: 5,
+            max_per_s: 0,
             parallel_batches: 1,
             handle_timeout_ms: 30_000,
             contention_retries: 5,
@@ -69,6 +76,7 @@ impl Default for Config {
             held_poll_ms: 100,
             alone_after: 3,
             park_after_crashes: 3,
+            alone_pause_ms: 50,
             remembered_redeliveries: 10_000,
             unknown_alarm_every_ms: 60_000,
         }
@@ -116,6 +124,10 @@ impl Config {
 
     pub(crate) fn handle_timeout(&self) -> Duration {
         Duration::from_millis(self.handle_timeout_ms)
+    }
+
+    pub(crate) fn alone_pause(&self) -> Duration {
+        Duration::from_millis(self.alone_pause_ms)
     }
 
     pub(crate) fn hold(&self) -> Duration {

@@ -45,6 +45,7 @@ mod crash;
 mod error;
 mod handler;
 mod held;
+mod pace;
 mod panic;
 mod process;
 mod settle;

@@ -19,6 +19,7 @@ use crate::crash::Suspects;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::held::{Held, Unsent};
+use crate::pace::Pace;
 use crate::panic::panic_text;
 use crate::process::{Aftermath, process};
 use crate::settle::Ladder;
@@ -78,6 +79,7 @@ impl<H: Handler> Worker<H> {
             soft: shutdown.soft(),
             batches: &mut batches,
             held: Held::new(&self.context.config, Instant::now()),
+            pace: Pace::new(self.context.config.max_per_s, Instant::now()),
             let_go: false,
         };
         let ended = shutdown.hard().run_until_cancelled(running.run()).await;
@@ -107,6 +109,7 @@ struct Loop<'a, H> {
     /// Outside, so that a hard stop can end them.
     batches: &'a mut JoinSet<Aftermath>,
     held: Held,
+    pace: Pace,
     let_go: bool,
 }
 
@@ -150,7 +153,7 @@ impl<H: Handler> Loop<'_, H> {
                 () = self.soft.cancelled() => break End::Stopped,
                 Some(ended) = self.batches.join_next() => self.note(ended)?,
                 () = self.held.look(), if !self.held.is_empty() => self.look_at_held().await,
-                filled = intake.fill(), if free => match filled {
+                filled = paced(&self.pace, &mut intake), if free => match filled {
                     Filled::Batch => self.start(intake.take()),
                     Filled::Ended => break End::Ended,
                 },
@@ -179,6 +182,7 @@ impl<H: Handler> Loop<'_, H> {
     }
 
     fn start(&mut self, batch: Vec<Taken>) {
+        self.pace.spend(batch.len(), Instant::now());
         self.batches.spawn(process(Arc::clone(self.context), batch, self.soft.clone()));
     }
 
@@ -234,6 +238,12 @@ impl<H: Handler> Loop<'_, H> {
         // The permit itself is given back: the next batch takes one of its own.
         drop(self.soft.run_until_cancelled(breaker.admit(|| handler.probe())).await);
     }
+}
+
+/// The next batch, once it may begin. Cancel-safe, as both parts are.
+async fn paced(pace: &Pace, intake: &mut Intake) -> Filled {
+    pace.ready().await;
+    intake.fill().await
 }
 
 fn decided(unsent: Vec<Unsent>) -> Vec<(Taken, Settle)> {
