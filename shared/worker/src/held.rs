@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use broker::Settle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::batch::Taken;
 use crate::config::Config;
@@ -58,9 +58,9 @@ impl<T> Held<T> {
         self.waiting.len() > self.share
     }
 
-    /// Waits until it is time to look at them again. Cancel-safe.
-    pub(crate) async fn look(&self) {
-        sleep_until(self.next_look).await;
+    /// Ends when it is time to look at them again.
+    pub(crate) fn look(&self) -> Sleep {
+        sleep_until(self.next_look)
     }
 
     /// Everything: the broker takes publishes, or the worker stops.
@@ -97,10 +97,10 @@ mod tests {
         assert!(!held.is_over());
         held.add(10..13, start);
         assert!(held.is_over());
-        assert_eq!(held.take_back(start + Duration::from_millis(999)), []);
+        assert!(held.take_back(start + Duration::from_millis(999)).is_empty());
         assert_eq!(held.take_back(start + Duration::from_millis(1_000)), [0, 1, 2]);
         assert!(!held.is_over());
-        assert_eq!(held.take_back(start + Duration::from_secs(59)), []);
+        assert!(held.take_back(start + Duration::from_secs(59)).is_empty());
     }
 
     #[test]

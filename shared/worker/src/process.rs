@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use broker::Settle;
 use events::DecodeError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Attempt, Attempted};
@@ -186,6 +186,7 @@ impl<'a, H: Handler> Hand<'a, H> {
         if alone {
             stats.alone.one();
             let _alone = self.context.running.write().await;
+            sleep(config.alone_pause()).await;
             attempt.run(items).await
         } else {
             let _beside_others = self.context.running.read().await;

@@ -1,0 +1,8 @@
+//! The loop over the embedded broker, with handlers that fail in every way there is.
+
+mod bad_messages;
+mod kill;
+mod outage;
+mod retries;
+mod site;
+mod stopping;
