@@ -16,6 +16,8 @@ mod alarm;
 mod config;
 mod pump;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
 pub use run::{Deps, Error, run};

@@ -1,6 +1,6 @@
 //! Raw SQL with bound values, and the arrays that `UNNEST` takes.
 //!
-//! ```ignore
+//! ```text
 //! // PostgreSQL: any number of rows in one statement with three binds.
 //! let sql = "INSERT INTO stock (region, sku, on_hand) SELECT * FROM UNNEST($1::int[], $2::text[], $3::bigint[])";
 //! tx.execute_raw(database.statement(sql, [bind::ints(regions), bind::texts(skus), bind::bigints(units)])).await?;

@@ -64,6 +64,10 @@ pub struct DatabaseConfig {
     pub busy_timeout_ms: u64,
     /// An idle connection is tried before use once it has been idle for this long.
     pub ping_after_idle_ms: u64,
+    /// `PostgreSQL`: how long `millpond migrate` waits for another process that migrates: a change of a large table.
+    pub migration_lock_timeout_ms: u64,
+    /// The longest pause between two looks at a database that is away or not migrated; the first is a twentieth of it.
+    pub max_ready_pause_ms: u64,
 }
 
 impl Default for Config {
@@ -92,6 +96,8 @@ impl Default for DatabaseConfig {
             idle_in_transaction_timeout_ms: 10_000,
             busy_timeout_ms: 5_000,
             ping_after_idle_ms: 5_000,
+            migration_lock_timeout_ms: 600_000,
+            max_ready_pause_ms: 5_000,
         }
     }
 }
@@ -138,6 +144,8 @@ impl DatabaseConfig {
             ("lock_timeout_ms", self.lock_timeout_ms),
             ("idle_in_transaction_timeout_ms", self.idle_in_transaction_timeout_ms),
             ("busy_timeout_ms", self.busy_timeout_ms),
+            ("migration_lock_timeout_ms", self.migration_lock_timeout_ms),
+            ("max_ready_pause_ms", self.max_ready_pause_ms),
         ];
         match limits.iter().find(|(_, ms)| !(1..=3_600_000).contains(ms)) {
             Some((limit, _)) => Err(Error::config(format!("{setting}.{limit} must be 1 to 3600000, an hour"))),

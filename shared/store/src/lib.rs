@@ -30,6 +30,7 @@
 //! [`fault::POISON_CONSTRAINTS`] if a message's data can violate them.
 
 pub mod bind;
+pub mod catalogue;
 mod config;
 mod database;
 pub mod entity;
@@ -40,6 +41,8 @@ mod open;
 pub mod outbox;
 mod ready;
 mod regions;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Backend, Config, DatabaseConfig, RegionConfig};
 pub use database::{Database, Transaction};

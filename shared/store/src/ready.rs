@@ -9,9 +9,6 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::migration::{self, Schema};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 impl Database {
     /// Returns once the database answers, takes writes and is migrated; says in one line what it waits for, again when
     /// that changes, and when the wait is over. `stop` ends the wait.
@@ -28,7 +25,8 @@ impl Database {
     }
 
     async fn ready(&self) -> Result<(), Error> {
-        let mut pause = FIRST_PAUSE;
+        let longest = Duration::from_millis(self.config().max_ready_pause_ms);
+        let mut pause = longest / 20;
         let mut said = None;
         loop {
             let missing = match self.missing().await? {
@@ -44,7 +42,7 @@ impl Database {
                 said = Some(missing);
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(longest);
         }
     }
 
@@ -58,7 +56,7 @@ impl Database {
             Ok(Schema::Pending(steps)) => {
                 Ok(Some(format!("its schema lacks {}: run `millpond migrate`", steps.join(", "))))
             }
-            Ok(Schema::Newer(steps)) => Err(migration::newer(self, steps)),
+            Ok(Schema::Newer(steps)) => Err(migration::newer(self, &steps)),
             Err(error) => Ok(Some(error.to_string())),
         }
     }

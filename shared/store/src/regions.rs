@@ -24,7 +24,7 @@ pub struct Region {
 #[derive(Debug, Clone)]
 pub struct Databases {
     regions: BTreeMap<RegionNumber, Region>,
-    databases: Vec<Arc<Database>>,
+    all: Vec<Arc<Database>>,
     analytics: Arc<Database>,
 }
 
@@ -51,7 +51,7 @@ impl Databases {
                 Ok((region.number, Region { name: region.name.clone(), number: region.number, database }))
             })
             .collect::<Result<_, Error>>()?;
-        Ok(Self { regions, analytics: find(&config.analytics)?, databases: databases.into_values().collect() })
+        Ok(Self { regions, analytics: find(&config.analytics)?, all: databases.into_values().collect() })
     }
 
     /// The region with this number.
@@ -71,7 +71,7 @@ impl Databases {
 
     /// Every database once, by name.
     pub fn databases(&self) -> &[Arc<Database>] {
-        &self.databases
+        &self.all
     }
 
     /// The database that holds what analytics counts.
@@ -81,6 +81,6 @@ impl Databases {
 
     /// Closes every pool; what is under way finishes first.
     pub async fn close(&self) {
-        futures::future::join_all(self.databases.iter().map(|database| database.close())).await;
+        futures::future::join_all(self.all.iter().map(|database| database.close())).await;
     }
 }

@@ -17,9 +17,8 @@ use crate::open;
 const TABLE: &str = "millpond_migrations";
 /// The advisory lock of migrations: "millpond" in ASCII, so that no other program's lock meets it by accident.
 const LOCK_KEY: i64 = 0x6d69_6c6c_706f_6e64;
-/// How often a process asks for the lock that another holds, and for how long: a migration of a large table.
+/// How often a process asks for the lock that another holds.
 const LOCK_POLL: Duration = Duration::from_millis(100);
-const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How a database's schema compares with this release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +79,7 @@ async fn under_session_lock(
     session: &DatabaseConnection,
 ) -> Result<Result<Vec<String>, Error>, Error> {
     let failed = |error: DbErr| Error::database(database.name(), &error);
-    let give_up = Instant::now() + LOCK_TIMEOUT;
+    let give_up = Instant::now() + Duration::from_millis(database.config().migration_lock_timeout_ms);
     loop {
         let lock = database.statement("SELECT pg_try_advisory_lock($1) AS locked", [LOCK_KEY.into()]);
         let row = session.query_one_raw(lock).await.map_err(failed)?;
@@ -88,7 +87,9 @@ async fn under_session_lock(
             return Ok(run(database, session).await);
         }
         if Instant::now() >= give_up {
-            return Err(failed(DbErr::Custom("another process has been migrating for ten minutes".to_owned())));
+            return Err(failed(DbErr::Custom(
+                "another process was still migrating after migration_lock_timeout_ms".to_owned(),
+            )));
         }
         sleep(LOCK_POLL).await;
     }
@@ -111,7 +112,7 @@ where
     let failed = |error: DbErr| Error::database(database.name(), &error);
     match compare(database, connection).await.map_err(failed)? {
         Schema::Current => Ok(Vec::new()),
-        Schema::Newer(steps) => Err(newer(database, steps)),
+        Schema::Newer(steps) => Err(newer(database, &steps)),
         Schema::Pending(steps) => {
             Migrator::up(connection, None).await.map_err(failed)?;
             Ok(steps)
@@ -119,7 +120,7 @@ where
     }
 }
 
-pub(crate) fn newer(database: &Database, steps: Vec<String>) -> Error {
+pub(crate) fn newer(database: &Database, steps: &[String]) -> Error {
     Error::NewerSchema { database: database.name().to_owned(), newest: steps.join(", ") }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::{Config, Database, DatabaseConfig, Databases};
 use model::RegionNumber;
 use sea_orm::{ConnectionTrait as _, DbErr, Value};
-use store::{Config, Database, DatabaseConfig, Databases};
 use tempfile::TempDir;
 use testkit::postgres::FreshDatabase;
 
@@ -41,10 +41,10 @@ impl Home {
 
     /// Opened as another process would.
     pub(crate) fn open(&self) -> Arc<Database> {
-        self.open_with(self.config())
+        Self::open_with(self.config())
     }
 
-    pub(crate) fn open_with(&self, database: DatabaseConfig) -> Arc<Database> {
+    pub(crate) fn open_with(database: DatabaseConfig) -> Arc<Database> {
         let mut config = Config::default();
         config.database.insert("main".to_owned(), database);
         Databases::open(&config).unwrap().region(RegionNumber(1)).unwrap().database.clone()
@@ -53,7 +53,7 @@ impl Home {
     /// Opened, with the schema in place.
     pub(crate) async fn migrated(&self) -> Arc<Database> {
         let database = self.open();
-        store::migrate(&database).await.unwrap();
+        crate::migrate(&database).await.unwrap();
         database
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::{Config, Deps, Error};
 use broker::{Broker, layout};
 use events::{Band, Envelope, StockChanged};
 use model::{RegionNumber, SystemClock};
-use relay::{Config, Deps, Error};
 use service::{Readiness, Shutdown};
 use store::outbox::{self, Outgoing};
 use store::{DatabaseConfig, Databases, RegionConfig};
@@ -75,7 +75,7 @@ impl Shop {
     /// Runs a relay until `shutdown`, or until the future is dropped.
     pub(crate) async fn relay(&self, broker: Arc<dyn Broker>, config: Config, shutdown: Shutdown) -> Result<(), Error> {
         let readiness = Readiness::new(shutdown.clone());
-        relay::run(Deps { config, databases: self.databases.clone(), orders: broker, readiness }, shutdown).await
+        crate::run(Deps { config, databases: self.databases.clone(), orders: broker, readiness }, shutdown).await
     }
 }
 

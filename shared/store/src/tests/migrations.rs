@@ -1,18 +1,18 @@
 use std::sync::Arc;
 
-use store::{Error, Schema};
+use crate::{Error, Schema};
 use tokio::task::JoinSet;
 
-use crate::fixture::{Home, number, write};
+use super::fixture::{Home, number, write};
 
 #[tokio::test]
 async fn a_second_migration_has_nothing_to_do() {
     for home in Home::both().await {
         let database = home.open();
-        assert!(matches!(store::schema(&database).await.unwrap(), Schema::Pending(steps) if steps.len() >= 5));
-        assert!(store::migrate(&database).await.unwrap().len() >= 5);
-        assert_eq!(store::schema(&database).await.unwrap(), Schema::Current);
-        assert_eq!(store::migrate(&database).await.unwrap(), Vec::<String>::new());
+        assert!(matches!(crate::schema(&database).await.unwrap(), Schema::Pending(steps) if steps.len() >= 5));
+        assert!(crate::migrate(&database).await.unwrap().len() >= 5);
+        assert_eq!(crate::schema(&database).await.unwrap(), Schema::Current);
+        assert_eq!(crate::migrate(&database).await.unwrap(), Vec::<String>::new());
     }
 }
 
@@ -21,8 +21,8 @@ async fn of_processes_that_migrate_at_once_each_step_is_run_by_one() {
     for home in Home::both().await {
         let processes: Vec<_> = (0..6).map(|_| home.open()).collect();
         let mut at_once = JoinSet::new();
-        for database in processes.iter().cloned() {
-            at_once.spawn(async move { store::migrate(&database).await.unwrap().len() });
+        for database in processes.clone() {
+            at_once.spawn(async move { crate::migrate(&database).await.unwrap().len() });
         }
         let ran: Vec<usize> = at_once.join_all().await;
         let steps = usize::try_from(number(&processes[0], "SELECT count(*) FROM millpond_migrations").await).unwrap();
@@ -37,8 +37,8 @@ async fn a_schema_newer_than_the_binary_is_left_alone() {
         let database = home.migrated().await;
         let future = "INSERT INTO millpond_migrations (version, applied_at) VALUES ('m9999_future', 0)";
         write(&database, future, []).await.unwrap();
-        assert_eq!(store::schema(&database).await.unwrap(), Schema::Newer(vec!["m9999_future".to_owned()]));
-        let refused = store::migrate(&database).await.unwrap_err();
+        assert_eq!(crate::schema(&database).await.unwrap(), Schema::Newer(vec!["m9999_future".to_owned()]));
+        let refused = crate::migrate(&database).await.unwrap_err();
         assert!(matches!(refused, Error::NewerSchema { .. }), "{refused}");
         assert!(refused.to_string().contains("m9999_future"), "{refused}");
         let refused = database.wait_until_ready(std::future::pending()).await.unwrap_err();
@@ -54,7 +54,7 @@ async fn a_role_waits_for_the_migration_and_then_goes_on() {
         let mut role = JoinSet::new();
         role.spawn(async move { waiting.wait_until_ready(std::future::pending()).await });
         assert!(role.try_join_next().is_none());
-        store::migrate(&database).await.unwrap();
+        crate::migrate(&database).await.unwrap();
         role.join_next().await.unwrap().unwrap().unwrap();
     }
 }

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::{DatabaseConfig, Fault};
 use sea_orm::{ConnectionTrait as _, DbErr};
-use store::{DatabaseConfig, Fault};
 use tokio::task::JoinSet;
 
-use crate::fixture::{Home, number, write};
+use super::fixture::{Home, number, write};
 
 const COUNT_UP: &str = "UPDATE stock SET on_hand = on_hand + 1 WHERE sku = 'MUG'";
 const MUG: &str = "INSERT INTO stock (region, sku, on_hand) VALUES (1, 'MUG', 0)";
@@ -13,7 +13,8 @@ const MUG: &str = "INSERT INTO stock (region, sku, on_hand) VALUES (1, 'MUG', 0)
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_several_processes_take_turns_and_none_is_turned_away() {
     for home in Home::both().await {
-        write(&*home.migrated().await, MUG, []).await.unwrap();
+        let migrated = home.migrated().await;
+        write(&migrated, MUG, []).await.unwrap();
         let mut writers = JoinSet::new();
         for database in [home.open(), home.open()] {
             for _ in 0..8 {
@@ -26,7 +27,7 @@ async fn writers_of_several_processes_take_turns_and_none_is_turned_away() {
             }
         }
         writers.join_all().await;
-        assert_eq!(number(&*home.open(), "SELECT on_hand FROM stock").await, 80);
+        assert_eq!(number(&home.open(), "SELECT on_hand FROM stock").await, 80);
     }
 }
 
@@ -46,8 +47,8 @@ async fn a_read_does_not_wait_for_open_transactions() {
 #[tokio::test]
 async fn a_turn_that_does_not_come_in_time_is_infrastructure() {
     for home in Home::both().await {
-        store::migrate(&home.open()).await.unwrap();
-        let database = home.open_with(DatabaseConfig { acquire_timeout_ms: 1_000, ..home.config() });
+        crate::migrate(&home.open()).await.unwrap();
+        let database = Home::open_with(DatabaseConfig { acquire_timeout_ms: 1_000, ..home.config() });
         let mut open = Vec::new();
         for _ in 0..database.max_transactions() {
             open.push(database.begin().await.unwrap());
@@ -62,7 +63,7 @@ async fn a_turn_that_does_not_come_in_time_is_infrastructure() {
 async fn a_dropped_transaction_leaves_nothing_behind() {
     for home in Home::both().await {
         let database = home.migrated().await;
-        for _ in 0..database.max_transactions() + 1 {
+        for _ in 0..=database.max_transactions() {
             let tx = database.begin().await.unwrap();
             tx.execute_unprepared(MUG).await.unwrap();
         }
@@ -72,12 +73,11 @@ async fn a_dropped_transaction_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_database_that_is_away_is_opened_all_the_same_and_answers_in_time() {
-    let home = Home::file();
     let away = DatabaseConfig {
         acquire_timeout_ms: 200,
         ..DatabaseConfig::at("postgres://millpond:hunter2@127.0.0.1:1/millpond")
     };
-    let database = home.open_with(away);
+    let database = Home::open_with(away);
     let error = tokio::time::timeout(Duration::from_secs(10), database.probe()).await.unwrap().unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
     assert!(matches!(Fault::from(error), Fault::Infrastructure(_)));

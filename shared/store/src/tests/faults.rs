@@ -1,11 +1,11 @@
+use crate::{Backend, Fault};
 use sea_orm::ConnectionTrait as _;
-use store::{Backend, Fault};
 use testkit::postgres::FreshDatabase;
 
-use crate::fixture::{Home, write};
+use super::fixture::{Home, write};
 
 async fn fault(home: &Home, sql: &str) -> Fault {
-    write(&*home.open(), sql, []).await.unwrap_err().into()
+    write(&home.open(), sql, []).await.unwrap_err().into()
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_lock_that_is_not_given_is_contention() {
         let database = home.migrated().await;
         write(&database, "INSERT INTO stock (region, sku, on_hand) VALUES (1, 'MUG', 1)", []).await.unwrap();
         let impatient =
-            home.open_with(store::DatabaseConfig { lock_timeout_ms: 20, busy_timeout_ms: 20, ..home.config() });
+            Home::open_with(crate::DatabaseConfig { lock_timeout_ms: 20, busy_timeout_ms: 20, ..home.config() });
         let tx = database.begin().await.unwrap();
         tx.execute_unprepared("UPDATE stock SET on_hand = 2").await.unwrap();
         let fault: Fault = write(&impatient, "UPDATE stock SET on_hand = 3", []).await.unwrap_err().into();

@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use relay::{Config, Error};
+use crate::{Config, Error};
 use service::Shutdown;
 
-use crate::fixture::{Shop, config};
-use crate::flaky::{FlakyBroker, Mood};
+use super::fixture::{Shop, config};
+use super::flaky::{FlakyBroker, Mood};
 
 /// Runs a relay beside `work`, then stops it softly.
 async fn with_relay(shop: &Shop, broker: &Arc<FlakyBroker>, work: impl Future<Output = ()>) {
@@ -97,13 +97,13 @@ async fn a_hard_stop_does_not_wait_for_a_confirm() {
     shop.fill(1).await;
     let broker = Arc::new(FlakyBroker::new(Mood::Hangs));
     let shutdown = Shutdown::new();
-    let stop = async {
+    let twice = async {
         broker.hanging.acquire_many(2).await.unwrap().forget();
         shutdown.request();
         shutdown.request();
     };
     let relay = shop.relay(Arc::<FlakyBroker>::clone(&broker), config(), shutdown.clone());
-    tokio::join!(relay, stop).0.unwrap();
+    tokio::join!(relay, twice).0.unwrap();
     assert!(!shop.is_empty().await);
 }
 

@@ -6,7 +6,7 @@ use broker_embedded::Embedded;
 use service::Shutdown;
 use store::outbox;
 
-use crate::fixture::{Shop, config, outgoing};
+use super::fixture::{Shop, config, outgoing};
 
 async fn broker(dir: &tempfile::TempDir) -> Arc<dyn Broker> {
     Embedded::open(dir.path().join("broker.db"), broker_embedded::Config::default()).await.unwrap()

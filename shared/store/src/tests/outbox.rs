@@ -2,15 +2,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::outbox::{self, Outgoing};
+use crate::{Backend, Database};
 use events::{Band, Envelope, StockChanged};
 use model::{EventId, SystemClock};
-use store::outbox::{self, Outgoing};
-use store::{Backend, Database};
 use tokio::task::JoinSet;
 
-use crate::fixture::{Home, number};
+use super::fixture::{Home, number};
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 fn rows(count: usize) -> Vec<Outgoing> {
     let row = |version| {
@@ -89,7 +89,8 @@ async fn a_claimed_row_is_claimed_by_nobody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn claimers_at_once_never_share_a_row() {
     for home in Home::both().await {
-        let written = fill(&*home.migrated().await, 300).await;
+        let migrated = home.migrated().await;
+        let written = fill(&migrated, 300).await;
         let mut claimers = JoinSet::new();
         for _ in 0..4 {
             let database = home.open();
@@ -181,6 +182,6 @@ async fn the_age_of_the_oldest_row_is_known_by_the_databases_clock() {
         fill(&database, 2).await;
         let grows =
             || async { outbox::oldest_age(&database).await.unwrap().filter(|age| *age > Duration::from_millis(5)) };
-        assert!(testkit::wait::until("the row has an age", grows).await.unwrap() < Duration::from_secs(60));
+        assert!(testkit::wait::until("the row has an age", grows).await.unwrap() < Duration::from_mins(1));
     }
 }

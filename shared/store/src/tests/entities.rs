@@ -1,12 +1,12 @@
-use model::{Clock as _, EventId, SystemClock};
-use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, IntoActiveModel as _};
-use serde_json::json;
-use store::entity::{
+use crate::entity::{
     analytics_progress, campaign_visitors, order, order_line, page_event_seen, page_rollup, parked_message, product,
     product_price, revenue_rollup, revenue_seen, stock, stock_movement,
 };
+use model::{Clock as _, EventId, SystemClock};
+use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, IntoActiveModel as _};
+use serde_json::json;
 
-use crate::fixture::Home;
+use super::fixture::Home;
 
 fn order() -> order::Model {
     let now = SystemClock.now();
@@ -86,6 +86,6 @@ async fn every_entity_fits_its_table() {
         fits!(database, order, order_line, stock, stock_movement, product, product_price, parked_message);
         fits!(database, page_event_seen, page_rollup, campaign_visitors, revenue_rollup, revenue_seen);
         fits!(database, analytics_progress);
-        assert_eq!(store::entity::outbox::Entity::find().all(database.read()).await.unwrap(), []);
+        assert_eq!(crate::entity::outbox::Entity::find().all(database.read()).await.unwrap(), []);
     }
 }
