@@ -59,7 +59,6 @@ async fn malformed_properties_do_not_stop_the_neighbours() -> Result<()> {
     let strange = BasicProperties::default()
         .with_message_id("a\nb".into())
         .with_timestamp(u64::MAX)
-        .with_delivery_mode(200)
         .with_headers(headers);
     raw.put(queue().as_str(), strange, b"\xff").await?;
     publish_one(&rabbit, "neighbour").await?;
