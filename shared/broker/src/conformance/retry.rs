@@ -89,7 +89,12 @@ pub async fn a_retry_that_waits_outlives_its_connection(harness: &dyn Harness) {
 
     let broker = connect(harness, &topology()).await;
     let mut subscription = subscribe(&*broker, &queue(), 1).await;
-    let again = next(&mut subscription).await;
+    let mut again = next(&mut subscription).await;
+    if again.message().attempt() == 0 {
+        // Where the connection died before the ack of the original arrived, that comes, too: twice, never not at all.
+        settle(again, Settle::Ack).await;
+        again = next(&mut subscription).await;
+    }
     assert_retried(&again, "m", 1);
     settle(again, Settle::Ack).await;
 }
