@@ -24,10 +24,15 @@ pub struct Pages {
     labels: Mutex<(Labels, Labels)>,
 }
 
+/// Market, minute, path, campaign.
+type ViewsKey = (String, DateTime<Utc>, String, String);
+/// Views, and events of every kind.
+type Views = (i64, i64);
+
 /// Rows of a batch, in the order that everybody locks them in.
 #[derive(Default)]
 struct Counted {
-    views: BTreeMap<(String, DateTime<Utc>, String, String), (i64, i64)>,
+    views: BTreeMap<ViewsKey, Views>,
     visitors: BTreeMap<VisitorsKey, Sketch>,
     through: BTreeMap<String, DateTime<Utc>>,
 }
@@ -101,11 +106,7 @@ impl Pages {
         counted
     }
 
-    async fn add_views(
-        &self,
-        tx: &Transaction,
-        rows: BTreeMap<(String, DateTime<Utc>, String, String), (i64, i64)>,
-    ) -> Result<(), DbErr> {
+    async fn add_views(&self, tx: &Transaction, rows: BTreeMap<ViewsKey, Views>) -> Result<(), DbErr> {
         let (mut markets, mut minutes, mut paths, mut campaigns) = (vec![], vec![], vec![], vec![]);
         let (mut views, mut events) = (vec![], vec![]);
         for ((market, minute, path, campaign), (seen, all)) in rows {

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::view::Known;
 
 /// Nobody can say now. Not the same as queued.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Away {
     /// The token is of a region that this process does not know: its configuration is behind.
     #[error("the order's region is not known here")]

@@ -63,7 +63,7 @@ pub struct Cache {
 }
 
 enum Part {
-    Memory(Memory),
+    Memory(Box<Memory>),
     Remote(Box<Remote>),
 }
 
@@ -101,7 +101,7 @@ impl Cache {
     /// [`OpenError`] where the URL can't work. Never because Redis is away.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let part = if config.url == "memory:" {
-            Part::Memory(Memory::new(config))
+            Part::Memory(Box::new(Memory::new(config)))
         } else if config.url.starts_with("redis://") || config.url.starts_with("rediss://") {
             let client = redis::Client::open(config.url.as_str()).map_err(OpenError::Redis)?;
             let remote = Remote::new(client, config);

@@ -87,7 +87,7 @@ pub(super) fn event(id: u32) -> PageEvent {
         visitor: format!("visitor {}", id / 2),
         client_time: None,
         path: Some(format!("/p/{}", id % 3)),
-        campaign: (id % 2 == 0).then(|| "black friday".to_owned()),
+        campaign: id.is_multiple_of(2).then(|| "black friday".to_owned()),
         products: Vec::new(),
     }
 }

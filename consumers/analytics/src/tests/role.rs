@@ -46,11 +46,11 @@ async fn both_queues_are_counted_once_and_a_broken_message_is_parked_alone() {
         until("the role is ready", || async { readiness.report().ready.then_some(()) }).await.unwrap();
 
         let pages = envelope(fixture.batch(0..10)).to_message();
-        let broken = Message { body: "{".into(), id: "broken".parse().unwrap(), ..pages.clone() };
+        let malformed = Message { body: "{".into(), id: "broken".parse().unwrap(), ..pages.clone() };
         let outcome = Envelope::new(&*fixture.clock, "checkout", confirmed(&*fixture.clock, "a")).to_message();
         let outcome =
             Publish { exchange: layout::facts_exchange(), routing_key: outcome.kind.clone(), message: outcome };
-        let batch = vec![page_batch(pages.clone()), page_batch(broken), page_batch(pages), outcome.clone(), outcome];
+        let batch = vec![page_batch(pages.clone()), page_batch(malformed), page_batch(pages), outcome.clone(), outcome];
         assert!(broker.publish(batch).await.iter().all(Result::is_ok));
 
         until("everything is counted", || async { (fixture.counted().await == [10, 1]).then_some(()) }).await.unwrap();

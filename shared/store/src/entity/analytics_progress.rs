@@ -6,7 +6,7 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "analytics_progress")]
 pub struct Model {
-    /// The queue's name.
+    /// What is counted and for which market: `pages/eu`, `orders/eu`.
     #[sea_orm(primary_key, auto_increment = false)]
     pub feed: String,
     /// The newest time of which everything before was counted.
