@@ -176,7 +176,9 @@ mod tests {
         #[test]
         fn duplicate_lines_are_one_line_of_their_sum(lines in lines(), stock in stock()) {
             let mut sums: BTreeMap<Sku, u32> = BTreeMap::new();
-            lines.iter().for_each(|(sku, units)| *sums.entry(sku.clone()).or_default() += units);
+            for (sku, units) in &lines {
+                *sums.entry(sku.clone()).or_default() += units;
+            }
             let merged = Basket::merged(lines);
             let single = Basket::merged(sums);
             prop_assert_eq!(&merged, &single);

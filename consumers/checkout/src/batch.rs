@@ -51,7 +51,7 @@ async fn apply(tx: &Transaction, region: &Region, orders: &[Checked<'_>], grace:
     let new: Vec<New<'_>> = orders
         .iter()
         // Taken out as it is met: a second copy in this batch finds nothing.
-        .filter_map(|order| unseen.remove(&order.placed().order_id).map(|at| New::new(order, at)))
+        .filter_map(|order| unseen.remove(&order.placed().order_id).map(|at| New::of(order, at)))
         .collect();
     let Some(at) = new.iter().map(|order| order.at).max() else {
         return Ok(Effect { stored: Vec::new(), conflicts });
@@ -88,8 +88,8 @@ async fn allocate(
     let mut lines: Vec<_> = new.iter().map(|order| (order.id(), order.lines.as_slice())).collect();
     lines.sort_by_key(|(id, _)| *id);
     sql::insert_lines(&**tx, &lines).await?;
-    let priced: BTreeSet<_> = outcome::skus(new.iter().filter(|order| price::is_checked(order.placed())));
-    let prices = if priced.is_empty() { Prices::new() } else { sql::prices(&**tx, region.number, priced).await? };
+    let to_check: BTreeSet<_> = outcome::skus(new.iter().filter(|order| price::is_checked(order.placed())));
+    let prices = if to_check.is_empty() { Prices::new() } else { sql::prices(&**tx, region.number, to_check).await? };
 
     let stock = sql::lock_stock(&**tx, region.number, outcome::skus(new)).await?;
     let allocation = outcome::decide(new, &stock, &prices, grace);

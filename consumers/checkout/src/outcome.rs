@@ -31,7 +31,7 @@ pub(crate) struct New<'a> {
 }
 
 impl<'a> New<'a> {
-    pub(crate) fn new(order: &'a Checked<'a>, at: DateTime<Utc>) -> Self {
+    pub(crate) fn of(order: &'a Checked<'a>, at: DateTime<Utc>) -> Self {
         let lines = merged(&order.placed().lines);
         Self { event: order.event, basket: &order.basket, lines, at }
     }

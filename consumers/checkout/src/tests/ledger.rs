@@ -46,7 +46,9 @@ fn expected(history: &History) -> (Vec<i64>, BTreeMap<usize, &'static str>) {
         history.orders[*n].iter().for_each(|(sku, units)| *wanted.entry(*sku).or_default() += i64::from(*units));
         let fits = wanted.iter().all(|(sku, units)| history.stock.get(*sku).is_some_and(|s| s - taken[*sku] >= *units));
         if fits {
-            wanted.iter().for_each(|(sku, units)| taken[*sku] += units);
+            for (sku, units) in &wanted {
+                taken[*sku] += units;
+            }
         }
         states.insert(*n, if fits { "confirmed" } else { "rejected" });
     }

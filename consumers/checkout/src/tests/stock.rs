@@ -22,7 +22,7 @@ on_both!(
 /// Every message in the outbox, by id.
 async fn told(site: &Site) -> Vec<Message> {
     let worker = site.worker().await;
-    let claim = outbox::claim(&worker.region.database, 10_000, std::time::Duration::from_secs(60)).await.unwrap();
+    let claim = outbox::claim(&worker.region.database, 10_000, std::time::Duration::from_mins(1)).await.unwrap();
     claim
         .rows()
         .iter()
