@@ -1,1 +1,45 @@
-fn main() {}
+//! The one binary of Millpond. Everything it does is a verb, and every verb is a file below `verbs/`.
+
+mod cli;
+mod parts;
+mod process;
+mod role;
+mod settings;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Verb};
+use settings::Settings;
+
+/// Many small allocations on many threads is what a queue does all day.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // The one TLS provider of this process. It fails only when there is one already, and nothing ran before this line.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match dispatch(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            verbs::complain(&format!("millpond: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let settings = || Settings::load(cli.global.config.as_deref(), &cli.global.set);
+    match cli.verb {
+        Verb::Run { roles } => verbs::run::run(settings()?, &role::Role::set(&roles)).await,
+        Verb::Demo(args) => verbs::demo::run(args, &cli.global.set).await,
+        Verb::Migrate => verbs::migrate::run(&settings()?).await,
+        Verb::Config { what } => verbs::config::run(&what, settings),
+        Verb::Keys { what } => verbs::keys::run(&settings()?, &what),
+        Verb::Import(args) => verbs::import::run(&settings()?, &args).await,
+        Verb::Doctor => verbs::doctor::run(&settings()?).await,
+    }
+}

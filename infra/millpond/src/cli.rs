@@ -1,0 +1,129 @@
+//! The command line: one verb, one file below `verbs/`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::role::RoleArg;
+
+/// An event-driven backend for storefronts: the queue takes the spike, the database sees a steady stream.
+#[derive(Debug, Parser)]
+#[command(name = "millpond", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Where the configuration comes from: defaults, then the file, then the environment, then these.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Configuration file; `millpond config default` prints a commented one.
+    #[arg(long, global = true, env = "MILLPOND_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One setting, as in the file: `--set http.bind=0.0.0.0:8080`. May be repeated.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run one role or several, or all of them in this process.
+    Run {
+        /// Which.
+        #[arg(required = true, value_name = "ROLE")]
+        roles: Vec<RoleArg>,
+    },
+    /// Everything in a scratch directory: a trickle of orders, a 10x spike, the drain, and what was measured.
+    Demo(DemoArgs),
+    /// Bring the databases to this version's schema.
+    Migrate,
+    /// Print or check the configuration.
+    Config {
+        #[command(subcommand)]
+        what: ConfigVerb,
+    },
+    /// Manage the API keys of storefronts and the key that signs status URLs.
+    Keys {
+        #[command(subcommand)]
+        what: KeysVerb,
+    },
+    /// Read products, prices and stock counts from a CSV file: all of its lines, or none.
+    Import(ImportArgs),
+    /// Reach every part and say in plain words what is wrong.
+    Doctor,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Print every setting with its default and what it means.
+    Default,
+    /// Say whether the configuration is valid, and what is wrong where it is not.
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysVerb {
+    /// Make an API key. It is printed once; the file keeps its hash.
+    Create {
+        /// What it is for; names it in the file, in logs and as the source of page events.
+        #[arg(long)]
+        name: String,
+        /// The market that it posts to.
+        #[arg(long)]
+        market: String,
+        /// For browsers: no price of its own is trusted, and only these origins may use it. May be repeated.
+        #[arg(long, value_name = "ORIGIN")]
+        origin: Vec<String>,
+    },
+    /// List the names of the keys, never the keys.
+    List,
+    /// Remove a key; running processes notice within the reload interval.
+    Revoke {
+        /// The name that it was created with.
+        #[arg(long)]
+        name: String,
+    },
+    /// Make the key that signs status URLs, once for all processes of a shop.
+    Token,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Columns: sku, title, price, on_hand; optional: currency, description, collections (with |), low_threshold.
+    pub(crate) file: PathBuf,
+    /// The region whose catalogue it is; may be left out where there is only one.
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// Currency of lines that name none (ISO 4217).
+    #[arg(long, default_value = "EUR")]
+    pub(crate) currency: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Stop after the drain instead of serving on. Exit status 1 where anything was lost, doubled or oversold.
+    #[arg(long)]
+    pub(crate) exit: bool,
+    /// Write what was measured as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Orders per second of the trickle; the spike has ten times as many.
+    #[arg(long, default_value_t = 150.0)]
+    pub(crate) rate: f64,
+    /// How long the spike lasts, in seconds.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) spike_s: u64,
+}
+
+impl DemoArgs {
+    /// Where the demo serves.
+    pub(crate) fn bind(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+}

@@ -1,0 +1,116 @@
+//! What roles are made of: brokers, databases, cache. Each is opened when the first role asks for it, so that a process
+//! holds nothing that its roles do not use; the ingress alone has no database connection at all.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use broker::Broker;
+use broker_embedded::Embedded;
+use broker_rabbit::Rabbit;
+use cache::Cache;
+use secrecy::{ExposeSecret as _, SecretString};
+use store::{Backend, Databases};
+use tokio::sync::OnceCell;
+
+use crate::settings::Settings;
+use crate::verbs::migrate;
+
+/// The parts of one process.
+pub(crate) struct Parts<'a> {
+    settings: &'a Settings,
+    orders: OnceCell<Arc<dyn Broker>>,
+    events: OnceCell<Arc<dyn Broker>>,
+    databases: OnceCell<Databases>,
+    cache: OnceCell<Arc<Cache>>,
+}
+
+impl<'a> Parts<'a> {
+    /// Nothing is opened yet.
+    pub(crate) fn new(settings: &'a Settings) -> Self {
+        Self {
+            settings,
+            orders: OnceCell::new(),
+            events: OnceCell::new(),
+            databases: OnceCell::new(),
+            cache: OnceCell::new(),
+        }
+    }
+
+    /// The broker for orders and what follows from them.
+    pub(crate) async fn orders(&self) -> anyhow::Result<Arc<dyn Broker>> {
+        let open = async || open_broker(self.settings, "orders", &self.settings.broker.orders).await;
+        self.orders.get_or_try_init(open).await.cloned()
+    }
+
+    /// The broker for page events. RabbitMQ: connections of its own even where it is the same server, so that a flood of
+    /// page events blocks no order. An embedded file is held once.
+    pub(crate) async fn events(&self) -> anyhow::Result<Arc<dyn Broker>> {
+        let url = self.settings.events_url();
+        let shared = is_embedded(url) && url.expose_secret() == self.settings.broker.orders.expose_secret();
+        let open = async || {
+            if shared { self.orders().await } else { open_broker(self.settings, "events", url).await }
+        };
+        self.events.get_or_try_init(open).await.cloned()
+    }
+
+    /// Every region's database. A SQLite file is this process's own and is migrated here; a server's schema is migrated
+    /// by `millpond migrate`, as a step of the roll-out.
+    pub(crate) async fn databases(&self) -> anyhow::Result<Databases> {
+        let open = async || {
+            let databases = Databases::open(&self.settings.store)?;
+            for database in databases.databases().iter().filter(|database| database.backend() == Backend::Sqlite) {
+                migrate::one(database).await?;
+            }
+            anyhow::Ok(databases)
+        };
+        self.databases.get_or_try_init(open).await.cloned()
+    }
+
+    /// The cache.
+    pub(crate) async fn cache(&self) -> anyhow::Result<Arc<Cache>> {
+        let open = async || Ok(Arc::new(Cache::open(&self.settings.cache).await.context("cache.url")?));
+        self.cache.get_or_try_init(open).await.cloned()
+    }
+
+    /// Closes what was opened, brokers first: nothing is delivered any more when the databases close.
+    pub(crate) async fn close(self) {
+        for broker in [self.events.into_inner(), self.orders.into_inner()].into_iter().flatten() {
+            broker.close().await;
+        }
+        if let Some(databases) = self.databases.into_inner() {
+            databases.close().await;
+        }
+    }
+}
+
+const EMBEDDED: &str = "embedded:";
+
+fn is_embedded(url: &SecretString) -> bool {
+    url.expose_secret().starts_with(EMBEDDED)
+}
+
+/// Opens the broker behind a URL. RabbitMQ may be away: it is connected to in the background, for ever.
+pub(crate) async fn open_broker(
+    settings: &Settings,
+    name: &str,
+    url: &SecretString,
+) -> anyhow::Result<Arc<dyn Broker>> {
+    let text = url.expose_secret();
+    if let Some(path) = text.strip_prefix(EMBEDDED) {
+        if path.is_empty() {
+            bail!("broker.{name}: embedded: needs the name of a file, such as embedded:millpond.queue");
+        }
+        let path = settings.data.join(Path::new(path));
+        let embedded = Embedded::open(&path, settings.broker.embedded.clone())
+            .await
+            .with_context(|| format!("broker.{name} = embedded:{}", path.display()))?;
+        return Ok(embedded);
+    }
+    if text.starts_with("amqp://") || text.starts_with("amqps://") {
+        let rabbit = Rabbit::connect(text, &format!("millpond {name}"), settings.broker.rabbit.clone())
+            .with_context(|| format!("broker.{name} (its URL is not shown, as it may hold a password)"))?;
+        return Ok(rabbit);
+    }
+    bail!("broker.{name} must start with embedded:, amqp:// or amqps:// (it is not shown, as it may hold a password)")
+}

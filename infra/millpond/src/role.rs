@@ -1,0 +1,92 @@
+//! The roles of the one binary.
+
+use std::collections::BTreeSet;
+
+use clap::ValueEnum;
+
+/// A part of Millpond that can run by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Role {
+    /// Orders and page events in.
+    Ingress,
+    /// Order status out.
+    Storefront,
+    /// Orders into the regions' databases.
+    Checkout,
+    /// The outbox to the broker.
+    Relay,
+    /// Changes to the cache's tags.
+    Invalidation,
+    /// Page events and outcomes into rollups.
+    Analytics,
+}
+
+/// What `run` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleArg {
+    /// Every role, in this process.
+    All,
+    /// Orders and page events in, over HTTP.
+    Ingress,
+    /// Order status out, over HTTP.
+    Storefront,
+    /// Orders into the regions' databases.
+    Checkout,
+    /// The outbox to the broker.
+    Relay,
+    /// Changes to the cache's tags.
+    Invalidation,
+    /// Page events and outcomes into rollups.
+    Analytics,
+}
+
+impl Role {
+    /// Every role.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ingress, Self::Storefront, Self::Checkout, Self::Relay, Self::Invalidation, Self::Analytics];
+
+    /// The roles that these arguments name, each once.
+    pub(crate) fn set(args: &[RoleArg]) -> BTreeSet<Self> {
+        args.iter().flat_map(|arg| arg.roles().iter().copied()).collect()
+    }
+
+    /// The role's name, in logs and on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Storefront => "storefront",
+            Self::Checkout => "checkout",
+            Self::Relay => "relay",
+            Self::Invalidation => "invalidation",
+            Self::Analytics => "analytics",
+        }
+    }
+}
+
+impl RoleArg {
+    fn roles(self) -> &'static [Role] {
+        match self {
+            Self::All => &Role::ALL,
+            Self::Ingress => &[Role::Ingress],
+            Self::Storefront => &[Role::Storefront],
+            Self::Checkout => &[Role::Checkout],
+            Self::Relay => &[Role::Relay],
+            Self::Invalidation => &[Role::Invalidation],
+            Self::Analytics => &[Role::Analytics],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_names_every_role_once_whatever_else_is_named() {
+        assert_eq!(Role::set(&[RoleArg::Checkout, RoleArg::All]), BTreeSet::from(Role::ALL));
+        for role in Role::ALL {
+            let named: Vec<_> = RoleArg::value_variants().iter().filter(|arg| arg.roles() == [role]).collect();
+            assert_eq!(named.len(), 1, "{} can be run by itself", role.name());
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `millpond demo`: everything in one process in a scratch folder, and a spike that the queue takes.
+//!
+//! Nothing here is staged but the load: the roles are those of `millpond run all`, on the same embedded parts, and the
+//! oracle reads the database as a stranger would. One setting is not the default: checkout is held to a rate between the
+//! trickle's and the spike's, as an operator holds it who wants the database steady.
+
+mod picture;
+mod report;
+mod scene;
+mod spike;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use service::{Readiness, Shutdown};
+use tokio::task::JoinSet;
+
+use super::{complain, say};
+use crate::cli::DemoArgs;
+use crate::process::Process;
+use crate::role::Role;
+use scene::Scene;
+
+/// What checkout is held to, as a multiple of the trickle.
+const DATABASE_FACTOR: f64 = 4.0;
+
+pub(crate) async fn run(args: DemoArgs, set: &[String]) -> anyhow::Result<ExitCode> {
+    if !(1.0..=100_000.0).contains(&args.rate) {
+        bail!("--rate {}: orders per second, 1 to 100000", args.rate);
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 400,000, as checked above")]
+    let database_per_s = (args.rate * DATABASE_FACTOR) as u32;
+    let scene = Scene::prepare(&args, database_per_s, set).await?;
+    let shutdown = Shutdown::new();
+    let readiness = Readiness::new(shutdown.clone());
+    let process = Process::bind(scene.settings.clone(), &Role::ALL.into(), readiness.clone(), shutdown.clone()).await?;
+    let url = format!("http://{}", process.local_addr());
+
+    let mut serving = JoinSet::new();
+    serving.spawn(process.run());
+    let shown = tokio::select! {
+        shown = show(&scene, &args, &url, &readiness, &shutdown) => shown,
+        ended = serving.join_next() => return early(ended),
+    };
+    if args.exit || shown.is_err() {
+        shutdown.request();
+    }
+    while let Some(ended) = serving.join_next().await {
+        ended??;
+    }
+    shown
+}
+
+/// The spike from start to sentence.
+async fn show(
+    scene: &Scene,
+    args: &DemoArgs,
+    url: &str,
+    ready: &Readiness,
+    shutdown: &Shutdown,
+) -> anyhow::Result<ExitCode> {
+    super::run::until_ready(ready).await;
+    scene.introduce(url);
+    let report = spike::run(scene, args, url, shutdown.soft().clone()).await?;
+    if let Some(path) = &args.report {
+        report.write(path)?;
+    }
+    say("");
+    say(&report.sentence());
+    if !args.exit {
+        say(&format!("\nMillpond serves on at {url} until Ctrl-C; then its scratch folder is removed."));
+    }
+    if report.is_clean() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    complain("A promise was broken: this is a defect of Millpond. The report says which.");
+    Ok(ExitCode::FAILURE)
+}
+
+/// The process ended before the demo did.
+fn early(ended: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> anyhow::Result<ExitCode> {
+    if let Some(ended) = ended {
+        ended??;
+    }
+    bail!("Millpond stopped before the demo was over")
+}

@@ -1,0 +1,104 @@
+//! What the demo needs before it starts: a scratch folder with a configuration, keys, a database and a catalogue.
+
+use anyhow::Context as _;
+use model::Currency;
+use sea_orm::{EntityTrait as _, PaginatorTrait as _};
+use store::Databases;
+use store::catalogue::ProductEdit;
+use store::entity::{order, outbox};
+use tempfile::TempDir;
+
+use super::super::{import, keys, migrate, products_csv, say};
+use crate::cli::DemoArgs;
+use crate::settings::Settings;
+
+const CATALOGUE: &str = include_str!("catalogue.csv");
+const CURRENCY: &str = "EUR";
+const MARKET: &str = "main";
+/// Small enough that a second holds several: the line of the database is drawn by the second.
+const BATCH: usize = 50;
+
+/// The scratch folder and what lies in it; removed when dropped.
+pub(super) struct Scene {
+    pub(super) settings: Settings,
+    pub(super) api_key: String,
+    pub(super) products: Vec<ProductEdit>,
+    pub(super) databases: Databases,
+    pub(super) folder: TempDir,
+}
+
+impl Scene {
+    /// Makes everything. The user's own configuration file plays no part; `set` does.
+    pub(super) async fn prepare(args: &DemoArgs, database_per_s: u32, set: &[String]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("the demo's scratch folder")?;
+        let mut layers = vec![
+            format!("data={}", folder.path().display()),
+            format!("http.bind={}", args.bind()),
+            format!("checkout.worker.max_per_s={database_per_s}"),
+            format!("checkout.worker.batch={BATCH}"),
+            "log.filter=warn".to_owned(),
+        ];
+        layers.extend_from_slice(set);
+        let settings = Settings::load(None, &layers)?;
+        service::telemetry::init(&settings.log)?;
+        keys::create_token_key(&settings.token_key_file)?;
+        let api_key = keys::create(&settings, "demo", MARKET, &[])?.reveal().to_owned();
+        let products = products_csv::parse(CATALOGUE.as_bytes(), Currency::from_code(CURRENCY)?).map_err(|bad| {
+            anyhow::anyhow!("the sample catalogue: {}", bad.iter().map(ToString::to_string).collect::<String>())
+        })?;
+        let databases = Databases::open(&settings.store)?;
+        for database in databases.databases() {
+            migrate::one(database).await?;
+        }
+        let region = databases.regions().next().context("the demo has a region")?;
+        import::write(region, &products).await?;
+        Ok(Self { settings, api_key, products, databases, folder })
+    }
+
+    /// Says where it serves, and how to place an order by hand.
+    pub(super) fn introduce(&self, url: &str) {
+        let key = &self.api_key;
+        say(&format!(
+            "Millpond serves at {url} with {} products in {}.",
+            self.products.len(),
+            self.folder.path().display()
+        ));
+        say("  the shop's side     POST /v1/orders, /v1/page, /v1/track, /v1/identify, /v1/batch");
+        say("  the operator's side GET /readyz, /healthz");
+        say("Place an order of your own meanwhile:");
+        say(&format!(
+            "  curl -i {url}/v1/orders -H 'Authorization: Bearer {key}' -H 'Idempotency-Key: mine-1' \\\n    \
+             -H 'Content-Type: application/json' -d '{{\"currency\":\"EUR\",\"lines\":[{{\"sku\":\"BOWL-S\",\"quantity\":1,\
+             \"unit_price_minor\":950}}],\"total_minor\":950}}'"
+        ));
+        say("");
+    }
+
+    /// SKUs and prices for the generator; the campaign article comes up as often as any other.
+    pub(super) fn prices(&self) -> Vec<(String, i64)> {
+        self.products.iter().map(|product| (product.sku.to_string(), product.price.minor)).collect()
+    }
+
+    /// The currency of the prices.
+    pub(super) fn currency(&self) -> String {
+        CURRENCY.to_owned()
+    }
+
+    /// Orders that the database holds.
+    pub(super) async fn stored(&self) -> anyhow::Result<u64> {
+        let mut stored = 0;
+        for database in self.databases.databases() {
+            stored += order::Entity::find().count(database.read()).await?;
+        }
+        Ok(stored)
+    }
+
+    /// Outbox rows that the relay still has to publish.
+    pub(super) async fn unpublished(&self) -> anyhow::Result<u64> {
+        let mut rows = 0;
+        for database in self.databases.databases() {
+            rows += outbox::Entity::find().count(database.read()).await?;
+        }
+        Ok(rows)
+    }
+}

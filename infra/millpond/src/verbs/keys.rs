@@ -1,0 +1,102 @@
+//! `millpond keys`: who may call, and what signs status URLs.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use ingress::Scope;
+use ingress::keys::{self, Entry, KeyKind, PlainKey};
+use model::TokenKey;
+
+use super::{complain, say};
+use crate::cli::KeysVerb;
+use crate::settings::Settings;
+
+/// Twice what HMAC-SHA256 needs at least.
+const TOKEN_KEY_BYTES: usize = 64;
+
+pub(crate) fn run(settings: &Settings, what: &KeysVerb) -> anyhow::Result<ExitCode> {
+    settings.prepare_data()?;
+    let file = &settings.ingress.keys_file;
+    match what {
+        KeysVerb::Create { name, market, origin } => {
+            let key = create(settings, name, market, origin)?;
+            complain("This key is shown once; the file keeps its hash alone:");
+            say(key.reveal());
+        }
+        KeysVerb::List => {
+            for Entry { name, market, kind, expires_at, .. } in keys::read(file)? {
+                let until = expires_at.map_or_else(String::new, |time| format!(", until {time}"));
+                let kind = match kind {
+                    KeyKind::Server => "server",
+                    KeyKind::Browser => "browser",
+                };
+                say(&format!("{name}: {kind} key of market {market}{until}"));
+            }
+        }
+        KeysVerb::Revoke { name } => {
+            if !keys::revoke(file, name)? {
+                bail!("there is no key named {name:?}; `millpond keys list` names them");
+            }
+            say(&format!("{name} is revoked; running processes notice within the reload interval."));
+        }
+        KeysVerb::Token => {
+            create_token_key(&settings.token_key_file)?;
+            say(&format!("{} signs status URLs now.", settings.token_key_file.display()));
+            say("Give the same file to every ingress and storefront of the shop.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a key for a configured market and adds its hash to the file. With origins it is a browser's.
+pub(crate) fn create(settings: &Settings, name: &str, market: &str, origins: &[String]) -> anyhow::Result<PlainKey> {
+    let known: Vec<&str> = settings.ingress.markets.iter().map(|market| market.id.as_str()).collect();
+    if !known.contains(&market) {
+        bail!("--market {market} is not configured; known are: {}", known.join(", "));
+    }
+    let kind = if origins.is_empty() { KeyKind::Server } else { KeyKind::Browser };
+    let (plain, hash) = keys::generate();
+    let entry = Entry {
+        name: name.to_owned(),
+        hash,
+        market: market.parse()?,
+        kind,
+        scopes: vec![Scope::Orders, Scope::Events],
+        origins: origins.to_vec(),
+        expires_at: None,
+    };
+    keys::append(&settings.ingress.keys_file, &entry)?;
+    Ok(plain)
+}
+
+/// The key that signs status URLs, which `keys token` made.
+///
+/// # Errors
+/// What to do where there is none.
+pub(crate) fn token_key(path: &Path) -> anyhow::Result<TokenKey> {
+    let bytes = std::fs::read(path).with_context(|| {
+        format!(
+            "token_key_file = {}: it can't be read. `millpond keys token` makes it, once for all processes of a shop",
+            path.display()
+        )
+    })?;
+    TokenKey::new(bytes).with_context(|| format!("token_key_file = {}", path.display()))
+}
+
+/// Makes the key; an existing one is never overwritten, because every status URL in the world hangs on it.
+pub(crate) fn create_token_key(path: &Path) -> anyhow::Result<()> {
+    let mut key = [0; TOKEN_KEY_BYTES];
+    rand::fill(&mut key);
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            bail!("{} exists; a new key would make every status URL invalid. Move it away first", path.display())
+        }
+        Err(error) => return Err(error).with_context(|| format!("{} can't be made", path.display())),
+    };
+    file.write_all(&key).and_then(|()| file.sync_all()).with_context(|| format!("{} can't be written", path.display()))
+}
