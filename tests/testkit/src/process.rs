@@ -9,14 +9,16 @@ use tokio::process::{Child, Command};
 use crate::http::Http;
 use crate::wait;
 
-/// The line that a process logs once its port is open; what follows is the URL.
-const SERVING: &str = "Serving HTTP on ";
+/// What a process logs once its port is open; the URL follows.
+const SERVING: &str = "listening on ";
 
 /// A running process. Killed when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     log: PathBuf,
+    /// Where its own lines begin: an earlier process of the same name may have written before.
+    begin: usize,
 }
 
 /// The binary under test: beside the tests in the target folder.
@@ -48,6 +50,7 @@ impl Process {
     /// Where it can't be started.
     pub fn start(folder: &Path, name: &str, args: &[&str]) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
+        let begin = std::fs::read(&log).map_or(0, |earlier| earlier.len());
         let file = std::fs::File::options().create(true).append(true).open(&log)?;
         let child = Command::new(binary()?)
             .args(args)
@@ -58,12 +61,13 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .context("the binary starts")?;
-        Ok(Self { child, log })
+        Ok(Self { child, log, begin })
     }
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        let all = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(all.get(self.begin..).unwrap_or_default()).into_owned()
     }
 
     /// Waits until its log says `text`.
@@ -82,7 +86,7 @@ impl Process {
     /// With the whole log, where it does not.
     pub async fn until_ready(&self, http: &Http) -> Result<String> {
         let log = || format!("the log says:\n{}", self.log());
-        let url = wait::until("the process serves HTTP", || async { self.url() }).await.with_context(log)?;
+        let url = self.until_serving().await?;
         let readyz = format!("{url}/readyz");
         wait::until("the process is ready", || async {
             http.get(&readyz).await.ok().filter(|response| response.status.is_success()).map(|_| ())
@@ -92,10 +96,20 @@ impl Process {
         Ok(url)
     }
 
-    /// The URL that the newest start in this log serves at.
+    /// Waits until it serves, ready or not, and returns its URL.
+    ///
+    /// # Errors
+    /// With the whole log, where it does not.
+    pub async fn until_serving(&self) -> Result<String> {
+        wait::until("the process serves HTTP", || async { self.url() })
+            .await
+            .with_context(|| format!("the log says:\n{}", self.log()))
+    }
+
+    /// The URL that it serves at, once it has logged it.
     fn url(&self) -> Option<String> {
         let log = self.log();
-        let (_, rest) = log.rsplit_once(SERVING)?;
+        let (_, rest) = log.split_once(SERVING)?;
         let (url, _) = rest.split_once(['\n', ' '])?;
         Some(url.trim_end_matches('.').to_owned())
     }

@@ -1,3 +1,41 @@
-//! Millpond from outside: real processes, real requests, and what the database says afterwards.
+//! Millpond from outside: real processes, real requests, and what the database says afterwards. Every case runs on
+//! embedded parts in one process, and on `RabbitMQ`, `PostgreSQL` and Redis in a process for each role.
 
+mod bad_input;
+mod kills;
 mod layout;
+mod orders;
+mod pages;
+mod shop;
+mod startup;
+
+/// One test per case and kind of parts.
+macro_rules! on_all_parts {
+    ($($module:ident::$case:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() -> anyhow::Result<()> {
+                crate::$module::$case(crate::shop::Parts::Embedded).await
+            })+
+        }
+
+        mod servers {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() -> anyhow::Result<()> {
+                crate::$module::$case(crate::shop::Parts::Servers).await
+            })+
+        }
+    };
+}
+
+on_all_parts!(
+    orders::an_order_posted_over_http_ends_confirmed_with_its_stock_moved_once,
+    orders::the_same_order_posted_five_times_at_once_is_one_order,
+    orders::one_key_with_another_order_is_never_a_second_order,
+    orders::five_hundred_buyers_of_a_hundred_units_leave_exactly_a_hundred_confirmed,
+    pages::a_page_event_batch_posted_twice_counts_once,
+    bad_input::a_malformed_request_gets_a_problem_that_names_every_wrong_field,
+    bad_input::a_malformed_message_put_into_a_queue_by_hand_is_parked_while_its_neighbours_pass,
+    kills::a_checkout_killed_in_mid_batch_loses_nothing_and_doubles_nothing,
+    kills::an_ingress_killed_in_mid_request_loses_nothing_that_it_accepted,
+);
