@@ -65,7 +65,7 @@ impl<H: Handler> Attempt<'_, H> {
     pub(crate) async fn run(&self, items: &[Item<H::Event>]) -> Attempted {
         let mut fates = Vec::with_capacity(items.len());
         // A stack with the leftmost range on top: fates come in order.
-        let mut ranges = vec![0..items.len()];
+        let mut ranges = Vec::from([Range { start: 0, end: items.len() }]);
         let mut patience = Patience::with(items.len());
         while let Some(range) = ranges.pop() {
             let blame = match self.call_past_locks(&items[range.clone()]).await {

@@ -98,7 +98,7 @@ mod tests {
         held.add(10..13, start);
         assert!(held.is_over());
         assert!(held.take_back(start + Duration::from_millis(999)).is_empty());
-        assert_eq!(held.take_back(start + Duration::from_millis(1_000)), [0, 1, 2]);
+        assert_eq!(held.take_back(start + Duration::from_secs(1)), [0, 1, 2]);
         assert!(!held.is_over());
         assert!(held.take_back(start + Duration::from_secs(59)).is_empty());
     }

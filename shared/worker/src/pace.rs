@@ -46,7 +46,7 @@ mod tests {
         }
         assert_eq!(start.elapsed(), Duration::from_secs(1), "the third batch begins when 100 messages are paid for");
 
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         let after_silence = Instant::now();
         for _ in 0..2 {
             pace.ready().await;

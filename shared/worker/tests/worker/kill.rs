@@ -10,7 +10,7 @@ use model::Message;
 use tokio::process::Command;
 use worker::{BatchError, Config, Handler, Item, Verdict};
 
-use crate::site::{self, breaker, config, eventually, once, publish, queue, start};
+use crate::site::{self, Site, breaker, config, eventually, once, publish, queue, start};
 
 /// Set in the child alone: the directory of the queue.
 const CHILD: &str = "MILLPOND_TEST_WORKER_CHILD";
@@ -32,7 +32,7 @@ impl Handler for Fragile {
         if batch.iter().any(|item| item.event == "kills") {
             std::process::abort();
         }
-        let lines: String = batch.iter().map(|item| format!("{}\n", item.id)).collect();
+        let lines: String = batch.iter().flat_map(|item| [item.id.as_str(), "\n"]).collect();
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&self.effects).unwrap();
         file.write_all(lines.as_bytes()).unwrap();
         Ok(vec![Verdict::Done; batch.len()])
@@ -80,20 +80,14 @@ async fn a_message_that_kills_the_process_is_handled_alone_then_parked_and_its_n
         crashes += 1;
         assert!(crashes < 20, "the process dies again and again");
     }
-    let parked = parked(directory.path()).await;
+    let mut handled = effects(directory.path());
+    handled.dedup();
+    let parked = Site::of(site::open(directory.path()).await, directory).parked(2).await;
     assert_eq!(parked.keys().collect::<Vec<_>>(), ["k1", "k2"]);
     assert!(parked.values().all(|reason| reason.starts_with("crashing: redelivered")), "{parked:?}");
     // Two together, two alone; the second killer comes up once more before its turn.
     assert_eq!(crashes, 5);
-    let mut handled = effects(directory.path());
-    handled.dedup();
     assert_eq!(handled, once(["a", "b", "z"]).into_iter().map(|(id, _)| id).collect::<Vec<_>>());
-}
-
-async fn parked(directory: &Path) -> std::collections::BTreeMap<String, String> {
-    let broker = site::open(directory).await;
-    let site = site::Site { broker, ..site::Site::new().await };
-    site.parked(2).await
 }
 
 /// Whether the child ended by itself.

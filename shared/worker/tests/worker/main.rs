@@ -1,5 +1,7 @@
 //! The loop over the embedded broker, with handlers that fail in every way there is.
 
+#![cfg(test)]
+
 mod bad_messages;
 mod kill;
 mod outage;

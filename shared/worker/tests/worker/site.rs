@@ -236,14 +236,19 @@ pub(crate) struct Site {
     pub(crate) broker: Arc<Embedded>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) breaker: Arc<Breaker>,
-    pub(crate) directory: TempDir,
+    /// Kept for as long as the broker's file is open.
+    _directory: TempDir,
 }
 
 impl Site {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let broker = open(directory.path()).await;
-        Self { broker, ledger: Arc::default(), breaker: breaker(), directory }
+        Self::of(open(directory.path()).await, directory)
+    }
+
+    /// Of a broker whose file is in `directory`.
+    pub(crate) fn of(broker: Arc<Embedded>, directory: TempDir) -> Self {
+        Self { broker, ledger: Arc::default(), breaker: breaker(), _directory: directory }
     }
 
     pub(crate) async fn publish(&self, bodies: &[(&str, &str)]) {

@@ -94,7 +94,7 @@ async fn a_queue_that_was_never_declared_and_settings_that_can_not_work_are_erro
     let directory = tempfile::tempdir().unwrap();
     let broker =
         broker_embedded::Embedded::open(directory.path().join("b"), broker_embedded::Config::default()).await.unwrap();
-    let site = Site { broker, ..Site::new().await };
+    let site = Site::of(broker, directory);
     let error = site.work(config()).ended().await.unwrap_err();
     assert!(matches!(error, Error::Subscribe { .. }), "{error}");
     let error = site.work(Config { batch: 0, ..config() }).ended().await.unwrap_err();
