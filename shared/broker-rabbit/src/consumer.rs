@@ -104,18 +104,20 @@ impl Consume {
             Err(Fault::Precondition(words)) => return Err(BrokerError::Conflict(words)),
             Err(Fault::Lost(why)) => return Ok(End::Failed(why)),
         };
-        match first.take() {
-            Some(first) => {
-                let _gone = first.send(Ok(()));
-            }
-            None => tracing::info!(queue = %self.queue, "consuming from {} again", self.queue),
+        if let Some(first) = first.take() {
+            // A caller that is gone has stopped the subscription as well.
+            let _gone = first.send(Ok(()));
+        } else {
+            tracing::info!(queue = %self.queue, "consuming from {} again", self.queue);
         }
         let window = Window::new(channel.clone(), Arc::clone(&self.counters));
         let flusher = Arc::clone(&window);
-        let closing = self.closing.clone();
-        self.tasks.spawn(async move { flusher.keep_flushing(&closing).await });
+        let consuming = self.closing.child_token();
+        let until = consuming.clone();
+        self.tasks.spawn(async move { flusher.keep_flushing(&until).await });
 
         let end = self.pump(session, consumer.clone(), &window).await;
+        consuming.cancel();
         match &end {
             End::Wanted => self.finish(session, &channel, consumer, &window).await,
             // What was settled is told while the channel lasts: a cancelled consumer's channel does.

@@ -125,6 +125,11 @@ impl Publisher {
     fn session(&self) -> Result<Arc<Session>, PublishError> {
         match self.link.state() {
             LinkState::Up(session) if !session.over.is_cancelled() => {
+                if session.lane.as_ref().is_none_or(|lane| !lane.usable()) {
+                    // A channel error leaves the connection open; a new connection brings a new channel.
+                    session.over.cancel();
+                    return Err(PublishError::Unavailable);
+                }
                 let blocked = session.blocked.borrow().clone();
                 blocked.map_or(Ok(session), |reason| Err(PublishError::Blocked(reason)))
             }
@@ -191,7 +196,7 @@ impl Publisher {
             () = self.give_up(&session) => {}
         }
         if !lane.usable() {
-            // A channel error (a missing exchange, say) leaves the connection open: a new one brings a new channel.
+            // A missing exchange, say.
             session.over.cancel();
         }
         Ok(flight.outcomes(lane))

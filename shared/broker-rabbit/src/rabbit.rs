@@ -171,10 +171,7 @@ impl Rabbit {
     }
 
     /// `future`, unless the broker is closed first.
-    async fn unless_closed<T>(
-        &self,
-        future: impl Future<Output = Result<T, BrokerError>>,
-    ) -> Result<T, BrokerError> {
+    async fn unless_closed<T>(&self, future: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
         self.closing.run_until_cancelled(future).await.unwrap_or(Err(BrokerError::Closed))
     }
 
@@ -254,4 +251,3 @@ impl std::fmt::Debug for Rabbit {
         f.debug_struct("Rabbit").field("broker", &self.url.shown).field("state", &self.state()).finish_non_exhaustive()
     }
 }
-

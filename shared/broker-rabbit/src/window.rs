@@ -27,6 +27,8 @@ pub(crate) struct Window {
     settled: Notify,
     /// Nothing more can be settled.
     gone: CancellationToken,
+    /// Dropped unsettled since the last flush; told once for all of them.
+    forgotten: AtomicU64,
     counters: Arc<Counters>,
 }
 
@@ -37,6 +39,7 @@ impl Window {
             water: Mutex::default(),
             settled: Notify::new(),
             gone: CancellationToken::new(),
+            forgotten: AtomicU64::new(0),
             counters,
         })
     }
@@ -59,7 +62,7 @@ impl Window {
     pub(crate) fn release(&self, tag: u64) {
         if self.nack(tag) {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(tag, "a delivery was dropped unsettled; it goes back to its queue");
+            self.forgotten.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -80,7 +83,8 @@ impl Window {
         self.gone.cancel();
     }
 
-    /// Resolves once every delivery is settled and told, or the window has ended.
+    /// Resolves once every delivery is settled and told, or the window has ended. [`Window::keep_flushing`] has been
+    /// stopped: one of the two hears of a settlement.
     pub(crate) async fn drained(&self) {
         while !self.gone.is_cancelled() && self.water().unsettled() > 0 {
             let one_more = self.settled.notified();
@@ -112,6 +116,10 @@ impl Window {
         let settlements = frames.nacks.len() + frames.acks.len() + usize::from(frames.up_to.is_some());
         if settlements == 0 {
             return;
+        }
+        let forgotten = self.forgotten.swap(0, Ordering::Relaxed);
+        if forgotten > 0 {
+            tracing::warn!(forgotten, "{forgotten} deliveries were dropped unsettled; they go back to their queue");
         }
         if let Err(error) = self.send(frames).await {
             // The channel is gone: the broker delivers again, and effects are unique where they are stored.

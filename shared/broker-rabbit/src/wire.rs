@@ -100,8 +100,8 @@ pub(crate) fn inbound(delivery: &mut Delivery) -> (Message, u32) {
 
 fn id_of(body: &[u8]) -> MessageId {
     let digest = Sha256::digest(body);
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("none-{hex}").parse().expect("hexadecimal digits are allowed in a message id")
+    let prefix = digest.first_chunk::<16>().copied().map_or(0, u128::from_be_bytes);
+    format!("none-{prefix:032x}").parse().expect("hexadecimal digits are allowed in a message id")
 }
 
 fn headers(table: &BTreeMap<ShortString, AMQPValue>) -> BTreeMap<String, String> {

@@ -135,15 +135,14 @@ impl Drop for FreshVhost {
             runtime.block_on(api.call(Method::DELETE, &path, &Value::Null)).map(drop)
         });
         if !matches!(deleting.join(), Ok(Ok(()))) {
-            println!("the virtual host {} was left behind", self.name);
+            eprintln!("the virtual host {} was left behind", self.name);
         }
     }
 }
 
 fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_error| {
-        panic!("{name} is not set: run infra/test.sh, or eval \"$(infra/services.sh env)\"")
-    })
+    std::env::var(name)
+        .unwrap_or_else(|_error| panic!("{name} is not set: run infra/test.sh, or eval \"$(infra/services.sh env)\""))
 }
 
 /// The management API.
@@ -281,7 +280,7 @@ impl Drop for PrivateRabbit {
         let mut down = services("down", &self.services_folder());
         let stopped = down.as_std_mut().stdin(Stdio::null()).stderr(Stdio::null()).status();
         if !matches!(stopped, Ok(status) if status.success()) {
-            println!("the servers in {} were left running", self.folder.path().display());
+            eprintln!("the servers in {} were left running", self.folder.path().display());
         }
     }
 }

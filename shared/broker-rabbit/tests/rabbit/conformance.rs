@@ -30,7 +30,7 @@ impl Harness for RabbitHarness {
         Box::pin(async move {
             let (proxy, url) = proxied(&self.vhost).await.expect("a proxy");
             let rabbit = connect(&url, config());
-            self.handles.lock().unwrap().push((Arc::clone(&rabbit), proxy));
+            self.handles.lock().expect("no test panics with it").push((Arc::clone(&rabbit), proxy));
             rabbit as Arc<dyn Broker>
         })
     }
@@ -39,8 +39,9 @@ impl Harness for RabbitHarness {
     fn kill(&self, broker: Arc<dyn Broker>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let killed = {
-                let mut handles = self.handles.lock().unwrap();
-                let is_it = |handle: &(Arc<Rabbit>, Proxy)| std::ptr::addr_eq(Arc::as_ptr(&handle.0), Arc::as_ptr(&broker));
+                let mut handles = self.handles.lock().expect("no test panics with it");
+                let is_it =
+                    |handle: &(Arc<Rabbit>, Proxy)| std::ptr::addr_eq(Arc::as_ptr(&handle.0), Arc::as_ptr(&broker));
                 let at = handles.iter().position(is_it).expect("a handle of this harness");
                 handles.swap_remove(at)
             };

@@ -1,38 +1,44 @@
 //! What a publish tells, and when.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use broker::{Broker, BrokerError, BrokerState, Publish, PublishError, QueueName};
-use bytes::Bytes;
+use broker::{Broker, BrokerError, BrokerState, Publish, PublishError, QueueName, QueueSpec, Topology};
 use broker_rabbit::{Config, Rabbit};
+use bytes::Bytes;
 use serde_json::json;
 use testkit::rabbit::FreshVhost;
+use tokio::task::JoinSet;
 
 use crate::fixture::{
-    batch, config, connect, proxied, publish_one, queue, ready, ready_with, to_queue, topology, until, until_state,
-    within,
+    batch, config, connect, exchange, proxied, publish_one, queue, ready, ready_with, to_queue, topology, until,
+    until_state, within,
 };
 
-#[tokio::test]
-async fn a_full_queue_refuses_at_once_and_only_what_does_not_fit() -> Result<()> {
-    let vhost = FreshVhost::create().await?;
-    let rabbit = ready(&vhost).await;
+/// Limits the queue to a few messages and publishes until it refuses one; gives how many it holds.
+async fn fill(vhost: &FreshVhost, rabbit: &Rabbit) -> Result<u64> {
     vhost.set_policy("limit", "^rabbit\\.test\\.one\\.v1$", json!({"max-length": 5})).await?;
-    until("the policy holds", || async {
-        (vhost.policy_of(queue().as_str()).await.ok()? == "limit").then_some(())
-    })
-    .await;
+    until("the policy holds", || async { (vhost.policy_of(queue().as_str()).await.ok()? == "limit").then_some(()) })
+        .await;
     // A limit takes hold when the queue's leader has heard of it, so that the first refusal is waited for.
     let mut stored = 0;
     let refused = loop {
-        match publish_one(&rabbit, &format!("m-{stored}")).await {
+        match publish_one(rabbit, &format!("m-{stored}")).await {
             Ok(()) => stored += 1,
             Err(error) => break error,
         }
         assert!(stored < 1_000, "the limit never takes hold");
     };
     assert!(matches!(refused, PublishError::Refused(_)), "{refused:?}");
+    Ok(stored)
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_only_what_does_not_fit() -> Result<()> {
+    let vhost = FreshVhost::create().await?;
+    let rabbit = ready(&vhost).await;
+    let stored = fill(&vhost, &rabbit).await?;
 
     let begin = Instant::now();
     let outcomes = within("publishing", rabbit.publish(batch("more", 20))).await;
@@ -60,8 +66,33 @@ async fn every_outcome_of_a_large_batch_is_its_own() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn callers_side_by_side_get_their_own_outcomes() -> Result<()> {
+    let vhost = FreshVhost::create().await?;
+    let rabbit = ready(&vhost).await;
+    fill(&vhost, &rabbit).await?;
+    let open = QueueSpec::new(QueueName::new("rabbit.test.open.v1"));
+    within("declaring", rabbit.declare(&Topology::default().with_queue(&exchange(), open, ["open"]))).await?;
+
+    let mut callers = JoinSet::new();
+    for caller in 0..4 {
+        let rabbit = Arc::clone(&rabbit);
+        callers.spawn(async move {
+            for round in 0..20 {
+                let mut sent = batch(&format!("c{caller}-{round}"), 10);
+                sent.iter_mut().skip(caller % 2).step_by(2).for_each(|publish| publish.routing_key = "open".to_owned());
+                let stored: Vec<bool> = sent.iter().map(|publish| publish.routing_key == "open").collect();
+                let outcomes: Vec<bool> = rabbit.publish(sent).await.iter().map(Result::is_ok).collect();
+                assert_eq!(outcomes, stored, "caller {caller}, round {round}");
+            }
+        });
+    }
+    within("publishing", callers.join_all()).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_no_queue_takes_is_told_to_its_own_caller() -> Result<()> {
     let vhost = FreshVhost::create().await?;
     let rabbit = ready(&vhost).await;
     // Messages that are confirmed and messages that come back, from many callers at once: only with the alternate

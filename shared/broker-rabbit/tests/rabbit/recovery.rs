@@ -17,10 +17,7 @@ async fn connections_closed_by_an_operator_come_back_and_lose_nothing() -> Resul
     publish_one(&rabbit, "held").await?;
     let held = next(&mut subscription).await;
     // The list of connections lags behind.
-    until("both connections are closed", || async {
-        (vhost.close_connections().await.ok()? >= 2).then_some(())
-    })
-    .await;
+    until("both connections are closed", || async { (vhost.close_connections().await.ok()? >= 2).then_some(()) }).await;
     until("publishing works again", || async { publish_one(&rabbit, "later").await.ok() }).await;
     let mut came = BTreeSet::new();
     while !(came.contains("held") && came.contains("later")) {

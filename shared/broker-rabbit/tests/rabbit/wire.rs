@@ -56,10 +56,8 @@ async fn malformed_properties_do_not_stop_the_neighbours() -> Result<()> {
     for (name, value) in values {
         headers.insert(name.into(), value);
     }
-    let strange = BasicProperties::default()
-        .with_message_id("a\nb".into())
-        .with_timestamp(u64::MAX)
-        .with_headers(headers);
+    let strange =
+        BasicProperties::default().with_message_id("a\nb".into()).with_timestamp(u64::MAX).with_headers(headers);
     raw.put(queue().as_str(), strange, b"\xff").await?;
     publish_one(&rabbit, "neighbour").await?;
 
@@ -68,7 +66,8 @@ async fn malformed_properties_do_not_stop_the_neighbours() -> Result<()> {
     let message = strange.message();
     assert!(message.id.as_str().starts_with("none-"), "an id with a line break is none: {}", message.id);
     assert_eq!((message.timestamp.timestamp(), message.attempt(), message.version()), (0, 0, Some(3)));
-    let headers: Vec<(&str, &str)> = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let headers: Vec<(&str, &str)> =
+        message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let expected = [
         ("bytes", "a\u{fffd}"),
         ("list", "[0.5, {deep: true}]"),
