@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use broker::{Broker, BrokerError, QueueName, QueueSpec, Topology, layout};
-use futures::future::join3;
+use futures::TryFutureExt as _;
+use futures::future::{join3, try_join};
 use model::Clock;
 use service::{Condition, Readiness, Shutdown};
 use store::Database;
@@ -100,15 +101,14 @@ impl<H: Handler> Consumer<H> {
     }
 
     async fn run(self, database: &Database, breaker: Arc<Breaker>, stop: &Shutdown) -> Result<(), Error> {
-        self.ready.not_ready("waiting for the broker to take the queues' declaration");
-        match stop.soft().run_until_cancelled(self.broker.declare(&self.topology)).await {
-            None => return Ok(()),
-            Some(declared) => declared?,
-        }
-        self.ready.not_ready("waiting for the database");
-        match database.wait_until_ready(stop.soft().cancelled()).await {
-            Err(store::Error::Stopped(_)) => return Ok(()),
-            ready => ready?,
+        self.ready.not_ready("waiting for the broker to take the queue's declaration, and for the database");
+        // Both at once, so that an operator reads of everything that is missing.
+        let waiting = try_join(self.broker.declare(&self.topology).err_into::<Error>(), async {
+            Ok(database.wait_until_ready(stop.soft().cancelled()).await?)
+        });
+        match stop.soft().run_until_cancelled(waiting).await {
+            None | Some(Err(Error::Store(store::Error::Stopped(_)))) => return Ok(()),
+            Some(outcome) => drop(outcome?),
         }
         self.ready.ready();
         let queue = QueueSpec::new(self.queue);

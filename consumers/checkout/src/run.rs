@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use broker::{Broker, BrokerError, QueueSpec, layout};
 use cache::Cache;
+use futures::future::try_join;
 use service::{Readiness, Shutdown, Tasks};
 use store::Region;
 use worker::{Breaker, Worker, WorkerDeps};
@@ -57,18 +58,25 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
     let declared = readiness.condition(format!("checkout.{name}.topology"));
     let database = readiness.condition(format!("checkout.{name}.database"));
     declared.not_ready("the orders broker is not reachable yet");
-    let topology = layout::orders([&name]);
-    match stop.run_until_cancelled(orders.declare(&topology)).await {
-        None => return Ok(()),
-        Some(outcome) => outcome?,
-    }
-    declared.ready();
     database.not_ready("the database is away or not migrated: the log says which");
-    match region.database.wait_until_ready(stop.cancelled()).await {
-        Err(store::Error::Stopped(_)) => return Ok(()),
-        outcome => outcome?,
+    let topology = layout::orders([&name]);
+    // Both at once, so that an operator reads of everything that is missing, and not of one thing after the other.
+    let waiting = try_join(
+        async {
+            orders.declare(&topology).await?;
+            declared.ready();
+            Ok::<(), Error>(())
+        },
+        async {
+            region.database.wait_until_ready(stop.cancelled()).await?;
+            database.ready();
+            Ok(())
+        },
+    );
+    match stop.run_until_cancelled(waiting).await {
+        None | Some(Err(Error::Store(store::Error::Stopped(_)))) => return Ok(()),
+        Some(outcome) => drop(outcome?),
     }
-    database.ready();
 
     let breaker = Arc::new(Breaker::new(region.database.name(), config.breaker.clone()));
     let (statuses, writer) = status::queue(cache, config.status_queue_batches);

@@ -11,7 +11,7 @@ use broker::topology::UNROUTED;
 use broker::{Broker, watch_unrouted};
 use ingress::{ApiKeys, Ingress};
 use model::{SystemClock, TokenKey};
-use service::{Readiness, Shutdown, Supervisor, http};
+use service::{Condition, Readiness, Shutdown, Supervisor, http};
 use storefront::Storefront;
 
 use crate::parts::Parts;
@@ -25,6 +25,8 @@ pub(crate) struct Process {
     roles: BTreeSet<Role>,
     server: http::Server,
     readiness: Readiness,
+    /// Every role was started; only then the conditions of all of them are known.
+    started: Condition,
     shutdown: Shutdown,
 }
 
@@ -41,7 +43,8 @@ impl Process {
     ) -> anyhow::Result<Self> {
         settings.prepare_data()?;
         let server = http::Server::bind(settings.http.clone()).await.context("http.bind")?;
-        Ok(Self { settings, roles: roles.clone(), server, readiness, shutdown })
+        let started = readiness.condition("process.roles");
+        Ok(Self { settings, roles: roles.clone(), server, readiness, started, shutdown })
     }
 
     /// Where it listens.
@@ -54,9 +57,9 @@ impl Process {
     /// # Errors
     /// The first role's, with its name.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self { settings, roles, server, readiness, shutdown } = self;
+        let Self { settings, roles, server, readiness, started, shutdown } = self;
         let parts = Parts::new(&settings);
-        let started = Starting {
+        let starting = Starting {
             supervisor: Supervisor::new(settings.stop.clone(), shutdown.clone()),
             router: readiness.router(),
             settings: &settings,
@@ -65,18 +68,30 @@ impl Process {
             shutdown: shutdown.clone(),
             watched: Vec::new(),
         };
-        let ended = match started.all(&roles, server).await {
-            Ok(supervisor) => tokio::select! {
-                ended = supervisor.run() => ended.map_err(Into::into),
-                signals = service::listen(shutdown) => Err(signals.err().map_or_else(
-                    || anyhow::anyhow!("stopped hard: what was held unsettled is delivered again"),
-                    |error| anyhow::Error::new(error).context("signals can't be listened to"),
-                )),
-            },
+        let ended = match starting.all(&roles, server).await {
+            Ok(supervisor) => {
+                started.ready();
+                supervise(supervisor, shutdown).await
+            }
             Err(error) => Err(error),
         };
         parts.close().await;
         ended
+    }
+}
+
+/// Until every role has ended, softly or hard.
+async fn supervise(supervisor: Supervisor, shutdown: Shutdown) -> anyhow::Result<()> {
+    let deaf = async {
+        match service::listen(shutdown).await {
+            // A hard stop was asked for: the roles obey it, and the supervisor says when they have.
+            Ok(()) => std::future::pending().await,
+            Err(error) => error,
+        }
+    };
+    tokio::select! {
+        ended = supervisor.run() => Ok(ended?),
+        error = deaf => Err(error).context("signals can't be listened to"),
     }
 }
 

@@ -84,7 +84,7 @@ async fn by_hand(shop: &Shop) -> Result<Arc<dyn Broker>> {
                 .await?
         }
         (Parts::Servers, Some(servers)) => {
-            Rabbit::connect("by-hand", servers.broker.url().into(), broker_rabbit::Config::default())?
+            Rabbit::connect(servers.broker.url(), "by-hand", broker_rabbit::Config::default())?
         }
         (Parts::Servers, None) => bail!("a shop on servers has servers"),
     };

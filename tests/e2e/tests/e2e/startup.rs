@@ -4,9 +4,10 @@ use anyhow::Result;
 use testkit::http::Http;
 use testkit::process::{Process, run};
 
-/// Runs `millpond ARGS` in an empty folder with `millpond.toml` as given; status and everything printed.
+/// Runs `millpond ARGS` in a folder with an API key and `millpond.toml` as given; status and everything printed.
 async fn millpond(configuration: &str, args: &[&str]) -> Result<(bool, String)> {
     let folder = tempfile::tempdir()?;
+    run(folder.path(), &["keys", "create", "--name", "test", "--market", "main"]).await?;
     std::fs::write(folder.path().join("millpond.toml"), configuration)?;
     let args: Vec<&str> = ["--config", "millpond.toml"].iter().chain(args).copied().collect();
     let (status, printed) = run(folder.path(), &args).await?;
