@@ -35,10 +35,10 @@ pub struct Embedded {
 
 impl Embedded {
     /// Opens or creates the file at `path` (its directory must exist) and holds it until [`Broker::close`]. A file that
-    /// a killed process left is recovered on the way: about a second for each million messages that wait.
+    /// a killed process left is recovered on the way: some seconds for each million messages that wait.
     ///
     /// # Errors
-    /// [`BrokerError::Configuration`], with what to do, where another process holds the file, where it is damaged,
+    /// [`BrokerError::Held`] where another process holds the file; [`BrokerError::Configuration`] where it is damaged,
     /// another program's or of a newer layout, or where it can't be written.
     pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Arc<Self>, BrokerError> {
         Self::open_with_clock(path, config, Arc::new(SystemClock)).await

@@ -106,11 +106,13 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
 /// What an error of opening means to the person who started the program.
 pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> BrokerError {
     let path = path.display();
-    BrokerError::Configuration(match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
+    if let Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) = error.sqlite_error_code() {
+        return BrokerError::Held(format!(
             "another process holds {path}: an embedded broker belongs to one process, stop the other or give this one \
              a path of its own"
-        ),
+        ));
+    }
+    BrokerError::Configuration(match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => format!(
             "{path} is damaged or is not a broker's file ({error}): restore it from a backup, or move it and its \
              -wal file away to start with an empty one"

@@ -104,6 +104,9 @@ pub enum BrokerError {
     /// The URL or another setting can't work.
     #[error("the broker can't be used as configured: {0}")]
     Configuration(String),
+    /// It belongs to one process, and another one has it. The message says what to do.
+    #[error("the broker can't be used by this process: {0}")]
+    Held(String),
 }
 
 /// What a publish would meet.

@@ -18,6 +18,7 @@ use crate::settings::Settings;
 
 /// How long any one part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+const ONE_DISK: &str = "a file on one disk: back it up, the loss of the disk is the loss of it";
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The findings, as they are printed.
@@ -93,6 +94,10 @@ async fn examine_broker(settings: &Settings, name: &str, url: &SecretString, rep
     let part = format!("broker.{name}");
     let broker = match open_broker(settings, name, url).await {
         Ok(broker) => broker,
+        Err(error) if matches!(error.downcast_ref(), Some(BrokerError::Held(_))) => {
+            report.ok(&part, "embedded, and held by a running Millpond");
+            return report.warn(&part, ONE_DISK);
+        }
         Err(error) => return report.fail(&part, &format!("{error:#}")),
     };
     // RabbitMQ is connected to in the background: ask until it is there or the patience is over.
@@ -137,9 +142,7 @@ async fn databases(settings: &Settings, report: &mut Report) {
             Err(error) => report.fail(&part, &error.to_string()),
         }
         match database.backend() {
-            Backend::Sqlite => {
-                report.warn(&part, "a file on one disk: back it up, the loss of the disk is the loss of it")
-            }
+            Backend::Sqlite => report.warn(&part, ONE_DISK),
             Backend::Postgres => durability(database, &part, report).await,
         }
     }

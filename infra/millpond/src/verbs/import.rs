@@ -14,6 +14,7 @@ use store::{Databases, Region};
 
 use super::{complain, products_csv, say};
 use crate::cli::ImportArgs;
+use crate::parts::Parts;
 use crate::settings::Settings;
 
 /// Bad lines that are printed; a file of the wrong kind has one on every line.
@@ -32,10 +33,12 @@ pub(crate) async fn run(settings: &Settings, args: &ImportArgs) -> anyhow::Resul
             return Ok(ExitCode::FAILURE);
         }
     };
-    let databases = Databases::open(&settings.store)?;
+    settings.prepare_data()?;
+    let parts = Parts::new(settings);
+    let databases = parts.databases().await?;
     let region = region(&databases, args.region.as_deref())?;
     let imported = write(region, &products).await?;
-    databases.close().await;
+    parts.close().await;
     report(&args.file.display().to_string(), region, &imported);
     Ok(ExitCode::SUCCESS)
 }
