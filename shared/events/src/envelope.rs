@@ -22,10 +22,7 @@ pub trait Contract: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
     /// [`DecodeError::Unknown`] for a version that this build does not know, [`DecodeError::Malformed`] for a known
     /// one with a wrong body.
     fn upgrade(version: u32, _data: serde_json::Value) -> Result<Self, DecodeError> {
-        Err(DecodeError::Unknown {
-            kind: Self::KIND.to_owned(),
-            version: Some(version),
-        })
+        Err(DecodeError::Unknown { kind: Self::KIND.to_owned(), version: Some(version) })
     }
 }
 
@@ -78,22 +75,13 @@ impl<P: Contract> Envelope<P> {
     /// An event of `source` that happens now.
     pub fn new(clock: &dyn Clock, source: impl Into<String>, data: P) -> Self {
         let occurred_at = clock.now();
-        Self {
-            id: EventId::at(occurred_at),
-            source: source.into(),
-            occurred_at,
-            traceparent: None,
-            data,
-        }
+        Self { id: EventId::at(occurred_at), source: source.into(), occurred_at, traceparent: None, data }
     }
 
     /// The same event within a trace.
     #[must_use]
     pub fn traced(self, traceparent: Option<String>) -> Self {
-        Self {
-            traceparent,
-            ..self
-        }
+        Self { traceparent, ..self }
     }
 
     /// The event as a broker carries it. The body holds the whole envelope, so that it means the same in a file, in the
@@ -111,8 +99,7 @@ impl<P: Contract> Envelope<P> {
             traceparent: self.traceparent.as_deref(),
             data: &self.data,
         };
-        let body = serde_json::to_vec(&written)
-            .expect("a contract has text keys alone, so it is always JSON");
+        let body = serde_json::to_vec(&written).expect("a contract has text keys alone, so it is always JSON");
         let mut headers = BTreeMap::from([(headers::VERSION.to_owned(), P::VERSION.to_string())]);
         if let Some(traceparent) = &self.traceparent {
             headers.insert(headers::TRACEPARENT.to_owned(), traceparent.clone());
@@ -135,25 +122,15 @@ impl<P: Contract> Envelope<P> {
     pub fn from_message(message: &Message) -> Result<Self, DecodeError> {
         let version = message.version();
         if message.kind != P::KIND || version.is_none() {
-            return Err(DecodeError::Unknown {
-                kind: message.kind.clone(),
-                version,
-            });
+            return Err(DecodeError::Unknown { kind: message.kind.clone(), version });
         }
         if version == Some(P::VERSION) {
-            return serde_json::from_slice(&message.body)
-                .map_err(|error| DecodeError::Malformed(error.to_string()));
+            return serde_json::from_slice(&message.body).map_err(|error| DecodeError::Malformed(error.to_string()));
         }
-        let old: Envelope<serde_json::Value> = serde_json::from_slice(&message.body)
-            .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+        let old: Envelope<serde_json::Value> =
+            serde_json::from_slice(&message.body).map_err(|error| DecodeError::Malformed(error.to_string()))?;
         let data = P::upgrade(version.unwrap_or_default(), old.data)?;
-        Ok(Self {
-            id: old.id,
-            source: old.source,
-            occurred_at: old.occurred_at,
-            traceparent: old.traceparent,
-            data,
-        })
+        Ok(Self { id: old.id, source: old.source, occurred_at: old.occurred_at, traceparent: old.traceparent, data })
     }
 }
 
@@ -165,61 +142,38 @@ mod tests {
     use crate::catalogue::{Band, StockChanged};
 
     fn event() -> Envelope<StockChanged> {
-        let data = StockChanged {
-            region: "eu".parse().unwrap(),
-            sku: "MUG".parse().unwrap(),
-            band: Band::Low,
-            version: 3,
-        };
-        Envelope::new(&ManualClock::at(DateTime::UNIX_EPOCH), "checkout", data).traced(Some(
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
-        ))
+        let data =
+            StockChanged { region: "eu".parse().unwrap(), sku: "MUG".parse().unwrap(), band: Band::Low, version: 3 };
+        Envelope::new(&ManualClock::at(DateTime::UNIX_EPOCH), "checkout", data)
+            .traced(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()))
     }
 
     #[test]
     fn an_event_is_read_back_from_its_message_as_it_was() {
         let message = event().to_message();
         assert_eq!(message.id.as_str(), event_id(&message));
-        assert_eq!(
-            Envelope::<StockChanged>::from_message(&message)
-                .unwrap()
-                .to_message(),
-            message
-        );
+        assert_eq!(Envelope::<StockChanged>::from_message(&message).unwrap().to_message(), message);
     }
 
     fn event_id(message: &Message) -> String {
-        serde_json::from_slice::<serde_json::Value>(&message.body).unwrap()["id"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        serde_json::from_slice::<serde_json::Value>(&message.body).unwrap()["id"].as_str().unwrap().to_owned()
     }
 
     #[test]
     fn a_newer_version_is_unknown_and_a_broken_body_is_malformed() {
         let mut message = event().to_message();
-        message
-            .headers
-            .insert(headers::VERSION.to_owned(), "99".to_owned());
-        assert!(matches!(
-            Envelope::<StockChanged>::from_message(&message),
-            Err(DecodeError::Unknown { .. })
-        ));
+        message.headers.insert(headers::VERSION.to_owned(), "99".to_owned());
+        assert!(matches!(Envelope::<StockChanged>::from_message(&message), Err(DecodeError::Unknown { .. })));
 
         let mut message = event().to_message();
         message.body = message.body.slice(..message.body.len() - 1);
-        assert!(matches!(
-            Envelope::<StockChanged>::from_message(&message),
-            Err(DecodeError::Malformed(_))
-        ));
+        assert!(matches!(Envelope::<StockChanged>::from_message(&message), Err(DecodeError::Malformed(_))));
     }
 
     #[test]
     fn an_unknown_field_of_a_newer_writer_is_tolerated() {
         let mut message = event().to_message();
-        let body = String::from_utf8(message.body.to_vec())
-            .unwrap()
-            .replace("\"band\"", "\"colour\":\"red\",\"band\"");
+        let body = String::from_utf8(message.body.to_vec()).unwrap().replace("\"band\"", "\"colour\":\"red\",\"band\"");
         message.body = Bytes::from(body);
         assert!(Envelope::<StockChanged>::from_message(&message).is_ok());
     }

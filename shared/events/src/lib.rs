@@ -24,8 +24,8 @@ mod schema;
 pub use catalogue::{Band, ProductChanged, StockChanged};
 pub use envelope::{Contract, DecodeError, Envelope};
 pub use order::{
-    Attribution, OrderConfirmed, OrderLine, OrderPlaced, OrderRejected, OrderState, Pricing,
-    Quantity, QuantityError, Rejection, Shortage,
+    Attribution, OrderConfirmed, OrderLine, OrderPlaced, OrderRejected, OrderState, Pricing, Quantity, QuantityError,
+    Rejection, Shortage,
 };
 pub use page::{PageBatch, PageEvent, PageEventKind, Product};
 pub use schema::{GoldenSchema, schemas};

@@ -2,8 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use model::{
-    Currency, CustomerRef, Fingerprint, IdempotencyKey, MarketId, Money, MoneyError, OrderId,
-    RegionNumber, Sku,
+    Currency, CustomerRef, Fingerprint, IdempotencyKey, MarketId, Money, MoneyError, OrderId, RegionNumber, Sku,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,11 +32,7 @@ impl Quantity {
 impl TryFrom<u32> for Quantity {
     type Error = QuantityError;
     fn try_from(units: u32) -> Result<Self, QuantityError> {
-        if (1..=Self::MAX).contains(&units) {
-            Ok(Self(units))
-        } else {
-            Err(QuantityError)
-        }
+        if (1..=Self::MAX).contains(&units) { Ok(Self(units)) } else { Err(QuantityError) }
     }
 }
 
@@ -141,17 +136,10 @@ impl OrderPlaced {
     /// [`MoneyError::Overflow`].
     pub fn computed_total(&self) -> Result<Money, MoneyError> {
         let amount = |minor| Money::new(minor, self.currency);
-        let discount = amount(
-            self.discount_minor
-                .checked_neg()
-                .ok_or(MoneyError::Overflow)?,
-        );
-        let mut total = amount(self.shipping_minor)
-            .checked_add(amount(self.tax_minor))?
-            .checked_add(discount)?;
+        let discount = amount(self.discount_minor.checked_neg().ok_or(MoneyError::Overflow)?);
+        let mut total = amount(self.shipping_minor).checked_add(amount(self.tax_minor))?.checked_add(discount)?;
         for line in &self.lines {
-            total = total
-                .checked_add(amount(line.unit_price_minor).checked_mul(line.quantity.get())?)?;
+            total = total.checked_add(amount(line.unit_price_minor).checked_mul(line.quantity.get())?)?;
         }
         Ok(total)
     }
@@ -307,10 +295,7 @@ impl OrderState {
 
     /// Whether nothing follows.
     pub fn is_terminal(&self) -> bool {
-        matches!(
-            self,
-            Self::Confirmed | Self::Rejected { .. } | Self::Released
-        )
+        matches!(self, Self::Confirmed | Self::Rejected { .. } | Self::Released)
     }
 
     /// Whether `next` may follow this state.
@@ -334,14 +319,10 @@ mod tests {
     fn states() -> impl Strategy<Value = OrderState> {
         prop_oneof![
             Just(OrderState::Placed),
-            Just(OrderState::Reserved {
-                expires_at: DateTime::UNIX_EPOCH
-            }),
+            Just(OrderState::Reserved { expires_at: DateTime::UNIX_EPOCH }),
             Just(OrderState::Paid),
             Just(OrderState::Confirmed),
-            Just(OrderState::Rejected {
-                reason: Rejection::IdempotencyConflict
-            }),
+            Just(OrderState::Rejected { reason: Rejection::IdempotencyConflict }),
             Just(OrderState::Released),
         ]
     }
@@ -357,11 +338,7 @@ mod tests {
     fn a_state_is_written_with_its_data() {
         let state = OrderState::Rejected {
             reason: Rejection::OutOfStock {
-                short: vec![Shortage {
-                    sku: "MUG".parse().unwrap(),
-                    requested: 2,
-                    available: 1,
-                }],
+                short: vec![Shortage { sku: "MUG".parse().unwrap(), requested: 2, available: 1 }],
             },
         };
         let json = serde_json::to_string(&state).unwrap();

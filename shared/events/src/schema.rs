@@ -17,10 +17,7 @@ pub struct GoldenSchema {
 }
 
 fn of<P: Contract>() -> GoldenSchema {
-    GoldenSchema {
-        file: format!("{}.v{}.json", P::KIND, P::VERSION),
-        schema: schema_for!(P),
-    }
+    GoldenSchema { file: format!("{}.v{}.json", P::KIND, P::VERSION), schema: schema_for!(P) }
 }
 
 /// The schema of every contract of this build, and of the order states that the API shows.
@@ -32,10 +29,7 @@ pub fn schemas() -> Vec<GoldenSchema> {
         of::<PageBatch>(),
         of::<ProductChanged>(),
         of::<StockChanged>(),
-        GoldenSchema {
-            file: "order.state.json".to_owned(),
-            schema: schema_for!(OrderState),
-        },
+        GoldenSchema { file: "order.state.json".to_owned(), schema: schema_for!(OrderState) },
     ]
 }
 
@@ -54,13 +48,9 @@ mod tests {
             if std::env::var_os("UPDATE_SCHEMAS").is_some() {
                 std::fs::write(&path, &generated).unwrap();
             }
-            let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| {
-                panic!("{file}: {error}; UPDATE_SCHEMAS=1 cargo test -p events writes it")
-            });
-            assert_eq!(
-                generated, golden,
-                "{file} drifted: a released version is never edited, add the next version"
-            );
+            let golden = std::fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("{file}: {error}; UPDATE_SCHEMAS=1 cargo test -p events writes it"));
+            assert_eq!(generated, golden, "{file} drifted: a released version is never edited, add the next version");
         }
     }
 

@@ -15,10 +15,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the machine's clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn now(&self) -> DateTime<Utc> {
         to_micros(Utc::now())
     }
@@ -36,10 +33,7 @@ impl ManualClock {
 
     /// Moves the clock; a negative `step` moves it back, as a bad time server does.
     pub fn advance(&self, step: TimeDelta) {
-        self.0.fetch_add(
-            step.num_microseconds().unwrap_or(i64::MAX),
-            Ordering::SeqCst,
-        );
+        self.0.fetch_add(step.num_microseconds().unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 }
 

@@ -110,11 +110,7 @@ impl IdempotencyKey {
         let value = value.trim();
         match value.strip_prefix('"') {
             None => value.parse(),
-            Some(rest) => unquote(rest)
-                .ok_or(TextError::Quoting {
-                    what: "an Idempotency-Key",
-                })?
-                .try_into(),
+            Some(rest) => unquote(rest).ok_or(TextError::Quoting { what: "an Idempotency-Key" })?.try_into(),
         }
     }
 }
@@ -134,9 +130,7 @@ fn unquote(rest: &str) -> Option<String> {
 
 /// A region's permanent 16-bit number: the first two bytes of every [`crate::OrderId`] of the region. It outlives
 /// databases and names, so it is never given to another region.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RegionNumber(pub u16);
 
@@ -147,9 +141,7 @@ impl fmt::Display for RegionNumber {
 }
 
 /// The id of an event that Millpond publishes: a `UUIDv7` (RFC 9562), so ids sort by the time they were made.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct EventId(Uuid);
 
@@ -204,43 +196,21 @@ mod tests {
     fn a_quoted_and_a_bare_idempotency_key_are_the_same_key() {
         let bare = IdempotencyKey::from_header("order-17").unwrap();
         assert_eq!(IdempotencyKey::from_header("\"order-17\"").unwrap(), bare);
-        assert_eq!(
-            IdempotencyKey::from_header(r#""say \"17\"""#)
-                .unwrap()
-                .as_str(),
-            "say \"17\""
-        );
+        assert_eq!(IdempotencyKey::from_header(r#""say \"17\"""#).unwrap().as_str(), "say \"17\"");
     }
 
     #[test]
     fn a_half_quoted_an_empty_and_an_endless_idempotency_key_are_refused() {
-        assert!(matches!(
-            IdempotencyKey::from_header("\"order"),
-            Err(TextError::Quoting { .. })
-        ));
-        assert!(matches!(
-            IdempotencyKey::from_header("\"a\"b"),
-            Err(TextError::Quoting { .. })
-        ));
-        assert!(matches!(
-            IdempotencyKey::from_header("\"\""),
-            Err(TextError::Empty { .. })
-        ));
-        assert!(matches!(
-            IdempotencyKey::from_header(&"k".repeat(256)),
-            Err(TextError::TooLong { .. })
-        ));
-        assert!(matches!(
-            IdempotencyKey::from_header("größe"),
-            Err(TextError::Character { .. })
-        ));
+        assert!(matches!(IdempotencyKey::from_header("\"order"), Err(TextError::Quoting { .. })));
+        assert!(matches!(IdempotencyKey::from_header("\"a\"b"), Err(TextError::Quoting { .. })));
+        assert!(matches!(IdempotencyKey::from_header("\"\""), Err(TextError::Empty { .. })));
+        assert!(matches!(IdempotencyKey::from_header(&"k".repeat(256)), Err(TextError::TooLong { .. })));
+        assert!(matches!(IdempotencyKey::from_header("größe"), Err(TextError::Character { .. })));
     }
 
     #[test]
     fn a_bad_sku_is_refused_by_serde_with_the_reason() {
-        let error = serde_json::from_str::<Sku>("\"two words\"")
-            .unwrap_err()
-            .to_string();
+        let error = serde_json::from_str::<Sku>("\"two words\"").unwrap_err().to_string();
         assert!(error.contains("must not contain ' '"), "{error}");
     }
 

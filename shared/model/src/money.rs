@@ -84,10 +84,7 @@ impl Money {
         if self.currency != other.currency {
             return Err(MoneyError::CurrencyMismatch(other.currency, self.currency));
         }
-        let minor = self
-            .minor
-            .checked_add(other.minor)
-            .ok_or(MoneyError::Overflow)?;
+        let minor = self.minor.checked_add(other.minor).ok_or(MoneyError::Overflow)?;
         Ok(Self { minor, ..self })
     }
 
@@ -96,10 +93,7 @@ impl Money {
     /// # Errors
     /// [`MoneyError::Overflow`].
     pub fn checked_mul(self, quantity: u32) -> Result<Self, MoneyError> {
-        let minor = self
-            .minor
-            .checked_mul(i64::from(quantity))
-            .ok_or(MoneyError::Overflow)?;
+        let minor = self.minor.checked_mul(i64::from(quantity)).ok_or(MoneyError::Overflow)?;
         Ok(Self { minor, ..self })
     }
 }
@@ -113,13 +107,7 @@ impl fmt::Display for Money {
         if places == 0 {
             write!(f, "{sign}{magnitude} {}", self.currency)
         } else {
-            write!(
-                f,
-                "{sign}{}.{:0places$} {}",
-                magnitude / unit,
-                magnitude % unit,
-                self.currency
-            )
+            write!(f, "{sign}{}.{:0places$} {}", magnitude / unit, magnitude % unit, self.currency)
         }
     }
 }
@@ -139,13 +127,7 @@ mod tests {
     #[test]
     fn a_sum_that_does_not_fit_is_an_error_and_not_a_wrapped_number() {
         let eur = Currency::from_code("EUR").unwrap();
-        assert_eq!(
-            Money::new(i64::MAX, eur).checked_add(Money::new(1, eur)),
-            Err(MoneyError::Overflow)
-        );
-        assert_eq!(
-            Money::new(i64::MAX / 2, eur).checked_mul(3),
-            Err(MoneyError::Overflow)
-        );
+        assert_eq!(Money::new(i64::MAX, eur).checked_add(Money::new(1, eur)), Err(MoneyError::Overflow));
+        assert_eq!(Money::new(i64::MAX / 2, eur).checked_mul(3), Err(MoneyError::Overflow));
     }
 }

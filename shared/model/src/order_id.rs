@@ -19,9 +19,7 @@ const DOMAIN: &[u8] = b"millpond/order-id/1";
 /// id and idempotency key (106 bits remain after version and variant), so that
 /// - the same key in the same market is the same order, whoever retries it and wherever it lands;
 /// - any id names its region, and with it the database that holds the order.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Uuid", into = "Uuid")]
 #[schemars(with = "Uuid")]
 pub struct OrderId(Uuid);
@@ -67,11 +65,7 @@ impl OrderId {
 impl TryFrom<Uuid> for OrderId {
     type Error = OrderIdError;
     fn try_from(uuid: Uuid) -> Result<Self, OrderIdError> {
-        if uuid.get_version_num() == 8 {
-            Ok(Self(uuid))
-        } else {
-            Err(OrderIdError::NotVersion8)
-        }
+        if uuid.get_version_num() == 8 { Ok(Self(uuid)) } else { Err(OrderIdError::NotVersion8) }
     }
 }
 
@@ -84,9 +78,7 @@ impl From<OrderId> for Uuid {
 impl FromStr for OrderId {
     type Err = OrderIdError;
     fn from_str(text: &str) -> Result<Self, OrderIdError> {
-        text.parse::<Uuid>()
-            .map_err(|_| OrderIdError::NotAUuid)?
-            .try_into()
+        text.parse::<Uuid>().map_err(|_| OrderIdError::NotAUuid)?.try_into()
     }
 }
 
@@ -127,13 +119,8 @@ impl From<[u8; 32]> for Fingerprint {
 impl TryFrom<String> for Fingerprint {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        let bytes = URL_SAFE_NO_PAD
-            .decode(&text)
-            .map_err(|_| "a fingerprint is base64url".to_owned())?;
-        bytes
-            .try_into()
-            .map(Self)
-            .map_err(|_| "a fingerprint has 32 bytes".to_owned())
+        let bytes = URL_SAFE_NO_PAD.decode(&text).map_err(|_| "a fingerprint is base64url".to_owned())?;
+        bytes.try_into().map(Self).map_err(|_| "a fingerprint has 32 bytes".to_owned())
     }
 }
 
@@ -176,9 +163,8 @@ mod tests {
     use super::*;
 
     fn inputs() -> impl Strategy<Value = (u16, MarketId, IdempotencyKey)> {
-        (any::<u16>(), "[a-z0-9-]{1,32}", "[ -~]{1,40}").prop_map(|(region, market, key)| {
-            (region, market.parse().unwrap(), key.try_into().unwrap())
-        })
+        (any::<u16>(), "[a-z0-9-]{1,32}", "[ -~]{1,40}")
+            .prop_map(|(region, market, key)| (region, market.parse().unwrap(), key.try_into().unwrap()))
     }
 
     fn derive((region, market, key): &(u16, MarketId, IdempotencyKey)) -> OrderId {
@@ -214,18 +200,13 @@ mod tests {
 
     #[test]
     fn market_and_key_do_not_run_together() {
-        let id =
-            |market: &str, key: &str| derive(&(1, market.parse().unwrap(), key.parse().unwrap()));
+        let id = |market: &str, key: &str| derive(&(1, market.parse().unwrap(), key.parse().unwrap()));
         assert_ne!(id("eu", "1x"), id("eu1", "x"));
     }
 
     #[test]
     fn an_id_of_a_released_version_never_changes() {
-        let id = OrderId::derive(
-            RegionNumber(258),
-            &"eu".parse().unwrap(),
-            &"order-17".parse().unwrap(),
-        );
+        let id = OrderId::derive(RegionNumber(258), &"eu".parse().unwrap(), &"order-17".parse().unwrap());
         assert_eq!(id.to_string(), "0102847b-54aa-8d7d-85a5-fc40022f60c5");
     }
 }

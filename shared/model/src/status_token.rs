@@ -27,16 +27,11 @@ impl TokenKey {
     /// [`TokenError::WeakKey`] below [`Self::MIN_LEN`] bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, TokenError> {
         let bytes = bytes.into();
-        if bytes.len() < Self::MIN_LEN {
-            Err(TokenError::WeakKey(bytes.len()))
-        } else {
-            Ok(Self(bytes))
-        }
+        if bytes.len() < Self::MIN_LEN { Err(TokenError::WeakKey(bytes.len())) } else { Ok(Self(bytes)) }
     }
 
     fn mac(&self, payload: &[u8]) -> Hmac<Sha256> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         mac.update(payload);
         mac
     }
@@ -89,26 +84,19 @@ impl StatusToken {
     /// # Errors
     /// [`TokenError::Invalid`] where the text was not signed by `key`.
     pub fn verify(text: &str, key: &TokenKey) -> Result<Self, TokenError> {
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|_| TokenError::Invalid)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Invalid)?;
         if bytes.len() != PAYLOAD_LEN + TAG_LEN || bytes[0] != VERSION {
             return Err(TokenError::Invalid);
         }
         let (payload, tag) = bytes.split_at(PAYLOAD_LEN);
-        key.mac(payload)
-            .verify_slice(tag)
-            .map_err(|_| TokenError::Invalid)?;
+        key.mac(payload).verify_slice(tag).map_err(|_| TokenError::Invalid)?;
         let uuid = uuid::Uuid::from_slice(&payload[1..17]).map_err(|_| TokenError::Invalid)?;
-        let fingerprint: [u8; 32] = payload[17..49]
-            .try_into()
-            .map_err(|_| TokenError::Invalid)?;
+        let fingerprint: [u8; 32] = payload[17..49].try_into().map_err(|_| TokenError::Invalid)?;
         let micros: [u8; 8] = payload[49..].try_into().map_err(|_| TokenError::Invalid)?;
         Ok(Self {
             order_id: uuid.try_into().map_err(|_| TokenError::Invalid)?,
             fingerprint: fingerprint.into(),
-            accepted_at: DateTime::from_timestamp_micros(i64::from_be_bytes(micros))
-                .ok_or(TokenError::Invalid)?,
+            accepted_at: DateTime::from_timestamp_micros(i64::from_be_bytes(micros)).ok_or(TokenError::Invalid)?,
         })
     }
 }
@@ -120,11 +108,7 @@ mod tests {
 
     fn token() -> StatusToken {
         StatusToken {
-            order_id: OrderId::derive(
-                RegionNumber(7),
-                &"eu".parse().unwrap(),
-                &"k".parse().unwrap(),
-            ),
+            order_id: OrderId::derive(RegionNumber(7), &"eu".parse().unwrap(), &"k".parse().unwrap()),
             fingerprint: Fingerprint::of([b"body".as_slice()]),
             accepted_at: DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap(),
         }
@@ -140,27 +124,18 @@ mod tests {
     fn a_token_of_another_key_or_with_one_bit_changed_is_refused() {
         let key = TokenKey::new([7; 32]).unwrap();
         let other = TokenKey::new([8; 32]).unwrap();
-        assert_eq!(
-            StatusToken::verify(&token().sign(&other), &key),
-            Err(TokenError::Invalid)
-        );
+        assert_eq!(StatusToken::verify(&token().sign(&other), &key), Err(TokenError::Invalid));
         let bytes = URL_SAFE_NO_PAD.decode(token().sign(&key)).unwrap();
         for position in 0..bytes.len() {
             let mut forged = bytes.clone();
             forged[position] ^= 1;
-            assert_eq!(
-                StatusToken::verify(&URL_SAFE_NO_PAD.encode(forged), &key),
-                Err(TokenError::Invalid)
-            );
+            assert_eq!(StatusToken::verify(&URL_SAFE_NO_PAD.encode(forged), &key), Err(TokenError::Invalid));
         }
         assert_eq!(StatusToken::verify("", &key), Err(TokenError::Invalid));
     }
 
     #[test]
     fn a_short_key_is_refused() {
-        assert!(matches!(
-            TokenKey::new([1; 31]),
-            Err(TokenError::WeakKey(31))
-        ));
+        assert!(matches!(TokenKey::new([1; 31]), Err(TokenError::WeakKey(31))));
     }
 }
