@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where to listen, with the server's limits (unused where the process serves the router itself).
-    pub http: service::http::Config,
     /// The API keys' file (`millpond keys create` writes it).
     pub keys_file: PathBuf,
     /// How often the keys' file is looked at, milliseconds.
@@ -45,7 +43,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            http: service::http::Config::default(),
             keys_file: PathBuf::from("keys.toml"),
             keys_reload_ms: 1_000,
             markets: vec![Market::default()],

@@ -49,4 +49,4 @@ mod tests;
 pub use auth::Scope;
 pub use config::{Config, Market};
 pub use keys::{ApiKeys, KeyFileError};
-pub use run::{Deps, Error, Ingress, run, run_on};
+pub use run::{Deps, Error, Ingress, run};

@@ -60,9 +60,6 @@ pub enum Error {
     /// The queues can't be declared, and waiting would not help.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The server does not listen.
-    #[error(transparent)]
-    Http(#[from] http::Error),
 }
 
 /// A market with all that a request needs of it.
@@ -182,20 +179,11 @@ impl Ingress {
     }
 }
 
-/// Runs the ingress on its own port until `shutdown`.
+/// Runs the ingress alone on `server`, which listens already, until `shutdown`.
 ///
 /// # Errors
-/// [`Error`]: a configuration that can't work, a port that is taken, queues with other arguments.
-pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let server = http::Server::bind(deps.config.http.clone()).await?;
-    run_on(server, deps, shutdown).await
-}
-
-/// As [`run`], on a server that listens already.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_on(server: http::Server, deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
+/// [`Error`]: a configuration that can't work, queues with other arguments.
+pub async fn run(server: http::Server, deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
     let health = deps.readiness.router();
     let ingress = Ingress::new(deps)?;
     // Its own tokens: where the queues can't be declared, the server stops too, and the error is told.

@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use service::http;
 
-/// The storefront's address and limits.
+/// The storefront's limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where it listens when it runs by itself.
-    pub http: http::Config,
     /// The longest for one look into a database, milliseconds; then the answer is 503.
     pub lookup_timeout_ms: u64,
     /// Looks into one database at once by single requests; above it the answer is 503 at once. Below the connections of
@@ -30,7 +27,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            http: http::Config::default(),
             lookup_timeout_ms: 2_000,
             max_lookups: 64,
             max_streams: 5_000,

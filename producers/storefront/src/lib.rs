@@ -35,4 +35,4 @@ mod view;
 mod watch;
 
 pub use config::Config;
-pub use run::{Deps, Error, Storefront, run, run_on};
+pub use run::{Deps, Storefront, run};

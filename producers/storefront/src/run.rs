@@ -29,14 +29,6 @@ pub struct Deps {
     pub readiness: Readiness,
 }
 
-/// Why the storefront can't run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The server does not listen.
-    #[error(transparent)]
-    Http(#[from] http::Error),
-}
-
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -85,23 +77,11 @@ impl Storefront {
     }
 }
 
-/// Runs the storefront on its own port until `shutdown`.
-///
-/// # Errors
-/// [`Error`].
-pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let server = http::Server::bind(deps.config.http.clone()).await?;
-    run_on(server, deps, shutdown).await
-}
-
-/// As [`run`], on a server that listens already.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_on(server: http::Server, deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
+/// Runs the storefront alone on `server`, which listens already, until `shutdown`. Nothing can end it before: a database
+/// or a cache that is away is told by its answers.
+pub async fn run(server: http::Server, deps: Deps, shutdown: Shutdown) {
     let health = deps.readiness.router();
     let storefront = Storefront::new(deps);
     let serving = server.serve(storefront.router().merge(health), shutdown.clone());
     futures::future::join(serving, storefront.maintain(shutdown)).await;
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{ApiKeys, Deps, Error, run_on};
+use crate::{ApiKeys, Deps, Error, run};
 use broker::{Broker, QueueName, Settle, layout};
 use broker_embedded::Embedded;
 use events::{Envelope, OrderPlaced, PageBatch};
@@ -53,7 +53,7 @@ impl Role {
             broker,
             key,
             shutdown: shutdown.clone(),
-            running: Tasks::new().spawn("ingress", run_on(server, deps, shutdown)),
+            running: Tasks::new().spawn("ingress", run(server, deps, shutdown)),
         };
         let ready = async {
             while !role.ask("GET /readyz", None, &Value::Null).await.starts_with("HTTP/1.1 200") {

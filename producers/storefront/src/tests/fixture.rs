@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use testkit::http::{Http, Response};
 use testkit::postgres::FreshDatabase;
 
-use crate::{Config, Deps, run_on};
+use crate::{Config, Deps, run};
 
 pub(super) const ACCEPTED: &str = "2026-11-27T12:00:00Z";
 
@@ -71,7 +71,7 @@ async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<Fresh
         readiness: Readiness::new(shutdown.clone()),
     };
     let tasks = Tasks::new();
-    drop(tasks.spawn("storefront", run_on(server, deps, shutdown.clone())));
+    drop(tasks.spawn("storefront", run(server, deps, shutdown.clone())));
     Fixture { shutdown, cache, http: Http::new(), databases, base, key, tasks, postgres, _folder: folder }
 }
 
