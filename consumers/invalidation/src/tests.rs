@@ -17,7 +17,7 @@ use crate::{Change, Config, Deps, Invalidation, run};
 /// A busy machine is not what these tests are about.
 fn patient(url: String) -> cache::Config {
     cache::Config {
-        url,
+        url: url.into(),
         key_prefix: key_prefix(),
         command_timeout_ms: 5_000,
         connect_timeout_ms: 5_000,

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use secrecy::SecretString;
+use serde::Deserialize;
 
 /// Where the cache lives, and how long anybody waits for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `memory:` (this process alone), or `redis://…`, `rediss://…` (Redis or Valkey, shared by all replicas).
-    pub url: String,
+    /// `memory:` (this process alone), or `redis://…`, `rediss://…` (Redis or Valkey, shared by all replicas). It may hold
+    /// a password.
+    pub url: SecretString,
     /// In front of every key in Redis, so that several shops share one server.
     pub key_prefix: String,
     /// The longest that a caller waits for one call, milliseconds. Redis in the same room answers in one; above this it
@@ -36,7 +38,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            url: "memory:".to_owned(),
+            url: SecretString::from("memory:"),
             key_prefix: "mp:".to_owned(),
             command_timeout_ms: 50,
             connect_timeout_ms: 1_000,

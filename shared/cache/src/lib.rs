@@ -40,6 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use model::OrderId;
+use secrecy::ExposeSecret as _;
 
 pub use config::Config;
 pub use status::OrderStatus;
@@ -100,10 +101,11 @@ impl Cache {
     /// # Errors
     /// [`OpenError`] where the URL can't work. Never because Redis is away.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        let part = if config.url == "memory:" {
+        let url = config.url.expose_secret();
+        let part = if url == "memory:" {
             Part::Memory(Box::new(Memory::new(config)))
-        } else if config.url.starts_with("redis://") || config.url.starts_with("rediss://") {
-            let client = redis::Client::open(config.url.as_str()).map_err(OpenError::Redis)?;
+        } else if url.starts_with("redis://") || url.starts_with("rediss://") {
+            let client = redis::Client::open(url).map_err(OpenError::Redis)?;
             let remote = Remote::new(client, config);
             remote.link().connected(config.connect_timeout()).await;
             Part::Remote(Box::new(remote))

@@ -11,7 +11,7 @@ use testkit::wait::until;
 use crate::{Cache, Config, OpenError, OrderStatus, Purge, Tag};
 
 async fn both() -> [Cache; 2] {
-    let redis = Config { url: testkit::redis::url(), key_prefix: key_prefix(), ..patient() };
+    let redis = Config { url: testkit::redis::url().into(), key_prefix: key_prefix(), ..patient() };
     [Cache::open(&Config::default()).await.unwrap(), Cache::open(&redis).await.unwrap()]
 }
 
@@ -96,7 +96,7 @@ async fn an_older_or_repeated_event_purges_nothing() {
 #[tokio::test]
 async fn a_tag_that_redis_lost_counts_as_just_purged() {
     let mut server = PrivateRedis::start().await.unwrap();
-    let cache = Cache::open(&Config { url: server.url(), ..patient() }).await.unwrap();
+    let cache = Cache::open(&Config { url: server.url().into(), ..patient() }).await.unwrap();
     let before = cache.generation(&tag("MUG")).await;
     server.kill().await.unwrap();
     server.bring_back().await.unwrap();
@@ -112,7 +112,7 @@ async fn a_tag_that_redis_lost_counts_as_just_purged() {
 #[tokio::test]
 async fn without_redis_a_read_is_a_miss_a_purge_is_an_error_and_it_comes_back_by_itself() {
     let mut server = PrivateRedis::start().await.unwrap();
-    let cache = Cache::open(&Config { url: server.url(), ..patient() }).await.unwrap();
+    let cache = Cache::open(&Config { url: server.url().into(), ..patient() }).await.unwrap();
     cache.put_status(&status(1, OrderState::Confirmed)).await;
     assert!(cache.get_status(order("k")).await.is_some());
 
@@ -133,7 +133,7 @@ async fn without_redis_a_read_is_a_miss_a_purge_is_an_error_and_it_comes_back_by
 async fn a_redis_that_hangs_costs_a_caller_its_bound_and_then_nothing() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
-    let config = Config { url, command_timeout_ms: 50, connect_timeout_ms: 100, ..Config::default() };
+    let config = Config { url: url.into(), command_timeout_ms: 50, connect_timeout_ms: 100, ..Config::default() };
     let started = Instant::now();
     let cache = Cache::open(&config).await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(2), "opening waited {:?}", started.elapsed());
@@ -147,7 +147,7 @@ async fn a_redis_that_hangs_costs_a_caller_its_bound_and_then_nothing() {
 #[tokio::test]
 async fn a_redis_that_freezes_opens_the_breaker_after_a_few_bounds() {
     let server = PrivateRedis::start().await.unwrap();
-    let config = Config { url: server.url(), connect_timeout_ms: 5_000, ..Config::default() };
+    let config = Config { url: server.url().into(), connect_timeout_ms: 5_000, ..Config::default() };
     let cache = Cache::open(&config).await.unwrap();
     until("Redis is connected", || async { cache.is_available().then_some(()) }).await.unwrap();
     // CLIENT PAUSE holds every command of every client, as a server that swaps does.
@@ -164,6 +164,6 @@ async fn a_redis_that_freezes_opens_the_breaker_after_a_few_bounds() {
 
 #[tokio::test]
 async fn a_url_of_another_kind_is_refused() {
-    let config = Config { url: "memcached://host".to_owned(), ..Config::default() };
+    let config = Config { url: "memcached://host".into(), ..Config::default() };
     assert!(matches!(Cache::open(&config).await, Err(OpenError::Url)));
 }
