@@ -23,7 +23,8 @@ pub struct Finding {
     pub rejected: u64,
     /// Accepted orders in no terminal state, or in none at all.
     pub lost: u64,
-    /// Orders whose units were taken more than once, or keys that got two ids.
+    /// Units of an order that were taken more than once (counted by order and SKU), and keys that are stored or were
+    /// answered with more than one order.
     pub duplicated: u64,
     /// Orders that nobody attempted.
     pub unexpected: u64,
@@ -93,10 +94,10 @@ impl Claims {
 struct Stored {
     /// State and idempotency key.
     orders: HashMap<Uuid, (String, String)>,
-    /// Units that an order asks for, all lines together.
-    ordered: HashMap<Uuid, i64>,
-    /// Units that were taken for an order.
-    taken: HashMap<Uuid, i64>,
+    /// Units that an order asks for, by order and SKU.
+    ordered: HashMap<(Uuid, String), i64>,
+    /// Units that were taken for an order, by order and SKU.
+    taken: HashMap<(Uuid, String), i64>,
     /// By region and SKU.
     stock: BTreeMap<(i32, String), StockRow>,
     /// Units taken for orders by region and SKU.
@@ -119,19 +120,19 @@ impl Stored {
             .all(db)
             .await?;
         self.orders.extend(orders.into_iter().map(|(id, state, key)| (id, (state, key))));
-        let lines: Vec<(Uuid, i32)> = order_line::Entity::find()
+        let lines: Vec<(Uuid, String, i32)> = order_line::Entity::find()
             .select_only()
-            .columns([order_line::Column::OrderId, order_line::Column::Quantity])
+            .columns([order_line::Column::OrderId, order_line::Column::Sku, order_line::Column::Quantity])
             .into_tuple()
             .all(db)
             .await?;
-        for (order, quantity) in lines {
-            *self.ordered.entry(order).or_default() += i64::from(quantity);
+        for (order, sku, quantity) in lines {
+            *self.ordered.entry((order, sku)).or_default() += i64::from(quantity);
         }
         let movements = stock_movement::Entity::find().filter(stock_movement::Column::Kind.eq("order")).all(db).await?;
         for movement in movements {
             if let Some(order) = movement.order_id {
-                *self.taken.entry(order).or_default() += movement.reserved_change;
+                *self.taken.entry((order, movement.sku.clone())).or_default() += movement.reserved_change;
             }
             *self.taken_of.entry((movement.region, movement.sku)).or_default() += movement.reserved_change;
         }
@@ -154,17 +155,20 @@ fn compare(journal: &Claims, stored: &Stored) -> Finding {
         }
     }
     let attempted = journal.keys();
-    for (id, (state, key)) in &stored.orders {
-        let due = if state == "confirmed" { stored.ordered.get(id).copied().unwrap_or(0) } else { 0 };
-        let taken = stored.taken.get(id).copied().unwrap_or(0);
-        if taken > due {
-            finding.duplicated += 1;
-        }
+    let mut ids_of_key: HashMap<&str, u64> = HashMap::new();
+    for (_, key) in stored.orders.values() {
+        *ids_of_key.entry(key).or_default() += 1;
+        finding.unexpected += u64::from(!attempted.contains(key.as_str()));
+    }
+    finding.duplicated += ids_of_key.values().filter(|ids| **ids > 1).count() as u64;
+    let everything: HashSet<&(Uuid, String)> = stored.ordered.keys().chain(stored.taken.keys()).collect();
+    for place in everything {
+        let confirmed = stored.orders.get(&place.0).is_some_and(|(state, _)| state == "confirmed");
+        let due = if confirmed { stored.ordered.get(place).copied().unwrap_or(0) } else { 0 };
+        let taken = stored.taken.get(place).copied().unwrap_or(0);
+        finding.duplicated += u64::from(taken > due);
         // Confirmed, and its units were never set aside: somebody else will be sold them.
         finding.oversold += u64::try_from(due - taken).unwrap_or(0);
-        if !attempted.contains(key.as_str()) {
-            finding.unexpected += 1;
-        }
     }
     for (place, row) in &stored.stock {
         let taken = stored.taken_of.get(place).copied().unwrap_or(0);
@@ -203,14 +207,18 @@ mod tests {
             .collect()
     }
 
+    fn of(key: &str) -> (Uuid, String) {
+        (id(key).as_uuid(), "MUG".to_owned())
+    }
+
     /// One unit of one SKU for each order, all confirmed, all in stock.
     fn stored(keys: &[&str]) -> Stored {
         let units = i64::try_from(keys.len()).unwrap();
         let place = (1, "MUG".to_owned());
         Stored {
             orders: keys.iter().map(|key| (id(key).as_uuid(), ("confirmed".to_owned(), (*key).to_owned()))).collect(),
-            ordered: keys.iter().map(|key| (id(key).as_uuid(), 1)).collect(),
-            taken: keys.iter().map(|key| (id(key).as_uuid(), 1)).collect(),
+            ordered: keys.iter().map(|key| (of(key), 1)).collect(),
+            taken: keys.iter().map(|key| (of(key), 1)).collect(),
             stock: BTreeMap::from([(place.clone(), StockRow { on_hand: 10, reserved: units, shortfall: 0 })]),
             taken_of: BTreeMap::from([(place, units)]),
         }
@@ -240,17 +248,35 @@ mod tests {
 
     #[test]
     fn units_taken_twice_are_duplicated_whoever_shows_it() {
-        let by_ledger = |stored: &mut Stored| *stored.taken.get_mut(&id("a").as_uuid()).unwrap() = 2;
+        let by_ledger = |stored: &mut Stored| *stored.taken.get_mut(&of("a")).unwrap() = 2;
         assert_eq!(finding(&["a", "b"], by_ledger).duplicated, 1);
         let by_row = |stored: &mut Stored| stored.stock.values_mut().for_each(|row| row.reserved += 1);
         assert_eq!(finding(&["a", "b"], by_row).duplicated, 1);
     }
 
     #[test]
+    fn two_orders_under_one_key_are_duplicated_though_only_one_was_answered() {
+        let second = |stored: &mut Stored| {
+            stored.orders.insert(id("b").as_uuid(), ("confirmed".to_owned(), "a".to_owned()));
+        };
+        assert_eq!(finding(&["a"], second).duplicated, 1);
+    }
+
+    #[test]
+    fn units_of_one_sku_do_not_stand_for_those_of_another() {
+        let swapped = |stored: &mut Stored| {
+            stored.ordered.insert((id("a").as_uuid(), "PEN".to_owned()), 1);
+            *stored.taken.get_mut(&of("a")).unwrap() = 2;
+        };
+        let found = finding(&["a", "b"], swapped);
+        assert_eq!((found.duplicated, found.oversold), (1, 1), "{found:?}");
+    }
+
+    #[test]
     fn units_promised_beyond_the_count_are_oversold() {
         let fewer = |stored: &mut Stored| stored.stock.values_mut().for_each(|row| row.on_hand = 1);
         assert_eq!(finding(&["a", "b"], fewer).oversold, 1);
-        let never_set_aside = |stored: &mut Stored| *stored.taken.get_mut(&id("a").as_uuid()).unwrap() = 0;
+        let never_set_aside = |stored: &mut Stored| *stored.taken.get_mut(&of("a")).unwrap() = 0;
         assert_eq!(finding(&["a", "b"], never_set_aside).oversold, 1);
     }
 

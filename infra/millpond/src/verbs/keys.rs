@@ -1,8 +1,7 @@
 //! `millpond keys`: who may call, and what signs status URLs.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -87,16 +86,24 @@ pub(crate) fn token_key(path: &Path) -> anyhow::Result<TokenKey> {
     TokenKey::new(bytes).with_context(|| format!("token_key_file = {}", path.display()))
 }
 
-/// Makes the key; an existing one is never overwritten, because every status URL in the world hangs on it.
+/// Makes the key; an existing one is never overwritten, because every status URL in the world hangs on it. Written aside
+/// and linked into place, so that a crash leaves the whole key or none.
 pub(crate) fn create_token_key(path: &Path) -> anyhow::Result<()> {
     let mut key = [0; TOKEN_KEY_BYTES];
     rand::fill(&mut key);
-    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => file,
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || {
+        // Readable by its owner alone, as temporary files are made.
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&key)?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|refused| refused.error)?;
+        File::open(folder)?.sync_all()
+    };
+    match write() {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             bail!("{} exists; a new key would make every status URL invalid. Move it away first", path.display())
         }
-        Err(error) => return Err(error).with_context(|| format!("{} can't be made", path.display())),
-    };
-    file.write_all(&key).and_then(|()| file.sync_all()).with_context(|| format!("{} can't be written", path.display()))
+        made => made.with_context(|| format!("{} can't be made", path.display())),
+    }
 }

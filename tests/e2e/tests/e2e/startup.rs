@@ -99,7 +99,6 @@ async fn a_product_file_with_bad_lines_is_imported_not_at_all_and_each_is_named(
         folder.path().join("p.csv"),
         "sku,title,price,on_hand\nMUG,A mug,12.50,5\nPEN,A pen,free,5\nBOX,A box,1,many\n",
     )?;
-    crate::shop::verb(folder.path(), &["migrate"]).await?;
     let (status, printed) = run(folder.path(), &["--config", "millpond.toml", "import", "p.csv"]).await?;
     assert!(!status.success());
     for said in ["line 3: price", "line 4: on_hand", "Nothing was imported"] {
