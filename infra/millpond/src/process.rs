@@ -13,6 +13,7 @@ use ingress::{ApiKeys, Ingress};
 use model::{SystemClock, TokenKey};
 use service::{Condition, Readiness, Shutdown, Supervisor, http};
 use storefront::Storefront;
+use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
 use crate::role::Role;
@@ -66,6 +67,7 @@ impl Process {
             parts: &parts,
             readiness,
             shutdown: shutdown.clone(),
+            served: CancellationToken::new(),
             watched: Vec::new(),
         };
         let ended = match starting.all(&roles, server).await {
@@ -103,6 +105,8 @@ struct Starting<'a> {
     parts: &'a Parts<'a>,
     readiness: Readiness,
     shutdown: Shutdown,
+    /// The server has answered its last request.
+    served: CancellationToken,
     /// Brokers whose unroutable messages are watched already.
     watched: Vec<&'static str>,
 }
@@ -112,9 +116,10 @@ impl Starting<'_> {
         for role in roles {
             self.role(*role).await.with_context(|| format!("the role {} can't start", role.name()))?;
         }
-        let (router, shutdown) = (self.router, self.shutdown);
+        let (router, shutdown, served) = (self.router, self.shutdown, self.served);
         self.supervisor.start("http", async move {
             server.serve(router, shutdown).await;
+            served.cancel();
             anyhow::Ok(())
         });
         Ok(self.supervisor)
@@ -147,8 +152,17 @@ impl Starting<'_> {
             readiness: self.readiness.clone(),
         })?;
         self.router = std::mem::take(&mut self.router).merge(ingress.router());
-        let shutdown = self.shutdown.clone();
-        self.supervisor.start("ingress", async move { ingress.maintain(shutdown).await });
+        let (shutdown, served) = (self.shutdown.clone(), self.served.clone());
+        self.supervisor.start("ingress", async move {
+            ingress.maintain(shutdown.clone()).await?;
+            // Requests that the server finishes while it drains may still publish.
+            let drained = async {
+                served.cancelled().await;
+                ingress.drain().await;
+            };
+            shutdown.hard().run_until_cancelled(drained).await;
+            Ok::<(), ingress::Error>(())
+        });
         self.watch_unrouted("orders", orders);
         self.watch_unrouted("events", events);
         Ok(())

@@ -165,6 +165,11 @@ impl Ingress {
         Ok(())
     }
 
+    /// Waits for the publishes of requests that the server finished while it drained; call it once the server has ended.
+    pub async fn drain(&self) {
+        self.shared.tasks.join().await;
+    }
+
     async fn declare_then_wait(&self) -> Result<(), Error> {
         self.topology.not_ready("waiting for the broker to take the queues' declaration");
         // Both at once: page events are taken while the orders' broker is away, and the other way round.
@@ -196,7 +201,7 @@ pub async fn run(server: http::Server, deps: Deps, shutdown: Shutdown) -> Result
     };
     let ((), result) = futures::future::join(serving, maintaining).await;
     // Requests that the server finished during its drain may have started publishes since.
-    shutdown.hard().run_until_cancelled(ingress.shared.tasks.join()).await;
+    shutdown.hard().run_until_cancelled(ingress.drain()).await;
     result
 }
 
