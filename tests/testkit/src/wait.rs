@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use tokio::time::{interval, timeout};
 
 /// How long a condition may take before the test fails: far above what a loaded two-core machine needs.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Asks `condition` until it gives a value.

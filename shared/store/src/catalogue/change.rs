@@ -38,7 +38,7 @@ pub(super) struct Change<'a> {
     /// The stock row's next version; none where neither count nor threshold change.
     pub(super) stock_version: Option<i64>,
     /// Units more or fewer than were known.
-    pub(super) on_hand_change: i64,
+    pub(super) on_hand_delta: i64,
     /// Units promised to orders; an import leaves them alone.
     pub(super) reserved: i64,
     /// Promised units that were not found.
@@ -77,7 +77,7 @@ impl<'a> Change<'a> {
             product_version: (!same).then(|| product.map_or(1, |known| known.version + 1)),
             new_price,
             stock_version: (!same_stock).then(|| stock.map_or(1, |known| known.version + 1)),
-            on_hand_change: edit.on_hand - before,
+            on_hand_delta: edit.on_hand - before,
             reserved,
             shortfall: (reserved - edit.on_hand).max(0),
             created: product.is_none(),

@@ -99,7 +99,9 @@ async fn import_chunk(
     statements.write_stock(&changes, reference).await?;
     let messages: Vec<_> = changes.iter().flat_map(|change| change.messages(&region.name, clock)).collect();
     outbox::insert(&region.database, transaction, &messages).await?;
-    changes.iter().for_each(|change| change.count_into(imported));
+    for change in &changes {
+        change.count_into(imported);
+    }
     Ok(())
 }
 

@@ -137,10 +137,10 @@ impl Statements<'_> {
     }
 
     pub(super) async fn write_stock(&self, changes: &[Change<'_>], reference: &str) -> Result<(), DbErr> {
-        let changed: Vec<(&Change<'_>, i64)> =
+        let counted: Vec<(&Change<'_>, i64)> =
             changes.iter().filter_map(|change| Some((change, change.stock_version?))).collect();
         // The locked row's `reserved` goes along although it stays: a CHECK looks at the row to insert before the conflict.
-        let rows: Vec<[Value; 7]> = changed
+        let rows: Vec<[Value; 7]> = counted
             .iter()
             .map(|(change, version)| {
                 let edit = change.edit;
@@ -165,12 +165,12 @@ impl Statements<'_> {
             ),
         )
         .await?;
-        let movements: Vec<[Value; 6]> = changed
+        let movements: Vec<[Value; 6]> = counted
             .iter()
-            .filter(|(change, _)| change.on_hand_change != 0)
+            .filter(|(change, _)| change.on_hand_delta != 0)
             .map(|(change, _)| {
                 let sku = change.edit.sku.as_str().into();
-                let count = change.on_hand_change.into();
+                let count = change.on_hand_delta.into();
                 [self.region(), sku, "import".into(), reference.into(), count, 0_i64.into()]
             })
             .collect();
