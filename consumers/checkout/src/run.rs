@@ -83,12 +83,12 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
     let price_grace = config.price_grace();
     let handler = Arc::new(Checkout { region, source: config.outcome, price_grace, statuses });
     let tasks = Tasks::new();
-    let writing = tasks.spawn("checkout.statuses", writer.run());
+    let status_task = tasks.spawn("checkout.statuses", writer.run());
     let ended =
         Worker::new(WorkerDeps { broker: orders, queue, handler, breaker }, config.worker).run(shutdown.clone()).await;
     // The handler is gone, and with it the queue's last sender: what is left of it is written, each write in bounded
     // time. A hard stop leaves it; the rows say the same.
-    if shutdown.hard().run_until_cancelled(writing).await.is_none() {
+    if shutdown.hard().run_until_cancelled(status_task).await.is_none() {
         tracing::debug!(region = %name, "statuses were left unwritten by a hard stop");
     }
     Ok(ended?)
