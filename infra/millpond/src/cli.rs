@@ -92,7 +92,10 @@ pub(crate) enum KeysVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Columns: sku, title, price, on_hand; optional: currency, description, collections (with |), low_threshold.
+    /// A CSV file.
+    #[arg(
+        help = "CSV; columns: sku, title, price, on_hand; optional: currency, description, collections (with |), low_threshold"
+    )]
     pub(crate) file: PathBuf,
     /// The region whose catalogue it is; may be left out where there is only one.
     #[arg(long)]

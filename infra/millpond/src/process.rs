@@ -67,7 +67,7 @@ impl Process {
             parts: &parts,
             readiness,
             shutdown: shutdown.clone(),
-            served: CancellationToken::new(),
+            answered: CancellationToken::new(),
             watched: Vec::new(),
         };
         let ended = match starting.all(&roles, server).await {
@@ -106,7 +106,7 @@ struct Starting<'a> {
     readiness: Readiness,
     shutdown: Shutdown,
     /// The server has answered its last request.
-    served: CancellationToken,
+    answered: CancellationToken,
     /// Brokers whose unroutable messages are watched already.
     watched: Vec<&'static str>,
 }
@@ -116,10 +116,10 @@ impl Starting<'_> {
         for role in roles {
             self.role(*role).await.with_context(|| format!("the role {} can't start", role.name()))?;
         }
-        let (router, shutdown, served) = (self.router, self.shutdown, self.served);
+        let (router, shutdown, answered) = (self.router, self.shutdown, self.answered);
         self.supervisor.start("http", async move {
             server.serve(router, shutdown).await;
-            served.cancel();
+            answered.cancel();
             anyhow::Ok(())
         });
         Ok(self.supervisor)
@@ -152,12 +152,12 @@ impl Starting<'_> {
             readiness: self.readiness.clone(),
         })?;
         self.router = std::mem::take(&mut self.router).merge(ingress.router());
-        let (shutdown, served) = (self.shutdown.clone(), self.served.clone());
+        let (shutdown, answered) = (self.shutdown.clone(), self.answered.clone());
         self.supervisor.start("ingress", async move {
             ingress.maintain(shutdown.clone()).await?;
             // Requests that the server finishes while it drains may still publish.
             let drained = async {
-                served.cancelled().await;
+                answered.cancelled().await;
                 ingress.drain().await;
             };
             shutdown.hard().run_until_cancelled(drained).await;

@@ -29,7 +29,7 @@ struct Report {
 }
 
 impl Report {
-    fn ok(&self, part: &str, text: &str) {
+    fn ok(part: &str, text: &str) {
         say(&format!("ok    {part}: {text}"));
     }
 
@@ -66,16 +66,16 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
 
 fn files(settings: &Settings, report: &mut Report) {
     match settings.prepare_data() {
-        Ok(()) => report.ok("data", &format!("{} is there", settings.data.display())),
+        Ok(()) => Report::ok("data", &format!("{} is there", settings.data.display())),
         Err(error) => report.fail("data", &format!("{error:#}")),
     }
     match ingress::keys::read(&settings.ingress.keys_file) {
         Ok(keys) if keys.is_empty() => report.warn("API keys", "there is none, so every request is refused"),
-        Ok(keys) => report.ok("API keys", &format!("{} in {}", keys.len(), settings.ingress.keys_file.display())),
+        Ok(keys) => Report::ok("API keys", &format!("{} in {}", keys.len(), settings.ingress.keys_file.display())),
         Err(error) => report.fail("API keys", &error.to_string()),
     }
     match keys::token_key(&settings.token_key_file) {
-        Ok(_) => report.ok("token key", &settings.token_key_file.display().to_string()),
+        Ok(_) => Report::ok("token key", &settings.token_key_file.display().to_string()),
         Err(error) => report.fail("token key", &format!("{error:#}")),
     }
     for secret in [&settings.ingress.keys_file, &settings.token_key_file] {
@@ -95,7 +95,7 @@ async fn examine_broker(settings: &Settings, name: &str, url: &SecretString, rep
     let broker = match open_broker(settings, name, url).await {
         Ok(broker) => broker,
         Err(error) if matches!(error.downcast_ref(), Some(BrokerError::Held(_))) => {
-            report.ok(&part, "embedded, and held by a running Millpond");
+            Report::ok(&part, "embedded, and held by a running Millpond");
             return report.warn(&part, ONE_DISK);
         }
         Err(error) => return report.fail(&part, &format!("{error:#}")),
@@ -112,7 +112,7 @@ async fn examine_broker(settings: &Settings, name: &str, url: &SecretString, rep
     };
     match info {
         Ok(info) => {
-            report.ok(&part, &format!("{} {} answers", info.product, info.version));
+            Report::ok(&part, &format!("{} {} answers", info.product, info.version));
             info.warnings.iter().for_each(|warning| report.warn(&part, warning));
         }
         Err(error) => report.fail(&part, &format!("{error}; is it running, and are address, user and password right?")),
@@ -132,7 +132,7 @@ async fn databases(settings: &Settings, report: &mut Report) {
             continue;
         }
         match store::schema(database).await {
-            Ok(Schema::Current) => report.ok(&part, "answers, and its schema is this release's"),
+            Ok(Schema::Current) => Report::ok(&part, "answers, and its schema is this release's"),
             Ok(Schema::Pending(steps)) => {
                 report.fail(&part, &format!("its schema lacks {}: run `millpond migrate`", steps.join(", ")));
             }
@@ -172,10 +172,10 @@ async fn durability(database: &Database, part: &str, report: &mut Report) {
 
 async fn examine_cache(settings: &Settings, report: &mut Report) {
     if settings.cache.url.expose_secret() == "memory:" {
-        return report.ok("cache", "in memory: each process has its own");
+        return Report::ok("cache", "in memory: each process has its own");
     }
     match timeout(PATIENCE, Cache::open(&settings.cache)).await {
-        Ok(Ok(cache)) if cache.is_available() => report.ok("cache", "Redis answers"),
+        Ok(Ok(cache)) if cache.is_available() => Report::ok("cache", "Redis answers"),
         Ok(Ok(_)) | Err(_) => report.warn(
             "cache",
             "Redis does not answer. Nothing is lost without it; order status is read from the database meanwhile",
