@@ -1,10 +1,10 @@
 //! Redis for tests: a corner of the shared server, or a server of one's own that can be killed and brought back.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use model::{EventId, SystemClock};
 use tokio::process::{Child, Command};
+
+use crate::wait;
 
 /// The shared server's URL.
 ///
@@ -63,12 +63,10 @@ impl PrivateRedis {
     }
 
     async fn wait_until_up(&self) -> anyhow::Result<()> {
-        let up = async {
-            while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), up).await.context("redis-server did not come up in 10 s")
+        wait::until("redis-server is up", || async {
+            tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.ok().map(drop)
+        })
+        .await
     }
 }
 
