@@ -129,10 +129,23 @@ impl Intake {
         std::mem::take(&mut self.gathered)
     }
 
-    /// Stops consuming; what the broker had sent ahead goes back to the queue. Gives what was gathered.
-    pub(crate) fn close(mut self) -> Vec<Taken> {
-        self.take()
+    /// Stops consuming.
+    pub(crate) fn close(mut self) -> Closed {
+        let gathered = self.take();
+        let ahead = std::iter::from_fn(|| self.subscription.try_next());
+        let ahead = ahead.map(|delivery| Taken::new(delivery, &self.stats)).collect();
+        Closed { gathered, ahead }
     }
+}
+
+/// What a subscription that was closed leaves in the worker's hands.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    /// The batch that was being gathered.
+    pub(crate) gathered: Vec<Taken>,
+    /// What the broker had sent ahead and nobody looked at. Handed out like the rest, so giving it back is remembered:
+    /// the broker counts it, and nothing else would tell it from what a crash brings back.
+    pub(crate) ahead: Vec<Taken>,
 }
 
 #[cfg(test)]
@@ -213,6 +226,19 @@ mod tests {
         assert_eq!((intake.fill().await, intake.take().len()), (Filled::Batch, 2));
         assert!(start.elapsed() < Duration::from_millis(70), "the deadline did not move");
         assert_eq!(stats.snapshot().dropped, 2, "what a caller drops is counted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscription_that_is_closed_leaves_what_was_sent_ahead_to_be_given_back() {
+        let (sender, mut intake, stats) = intake(&Config { batch: 10, linger_ms: 50, ..Config::default() });
+        send(&sender, 15, 1).await;
+        assert_eq!((intake.fill().await, intake.take().len()), (Filled::Batch, 10));
+        let cut_off = timeout_at(Instant::now() + Duration::from_millis(1), intake.fill()).await;
+        assert!(cut_off.is_err());
+        send(&sender, 3, 1).await;
+        let Closed { gathered, ahead } = intake.close();
+        assert_eq!((gathered.len(), ahead.len(), stats.snapshot().taken), (5, 3, 18));
+        assert!(sender.is_closed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,7 +39,8 @@ pub struct Config {
     /// is dropped until it answers, milliseconds. Stay well below the broker's consumer timeout (RabbitMQ: 30 minutes),
     /// which closes the channel and counts a delivery for each message on it.
     pub hold_ms: u64,
-    /// How long a retry that found its share of the prefetch taken waits before it goes back to the queue, milliseconds.
+    /// How long a retry that found its share of the prefetch taken waits before it goes back to the queue, and how long no
+    /// batch is taken after the broker refused a copy, milliseconds: what goes back comes again at once.
     pub give_back_ms: u64,
     /// How often the broker is looked at while retries are held for it, milliseconds; 1 or more.
     pub held_poll_ms: u64,
@@ -53,7 +54,8 @@ pub struct Config {
     pub alone_pause_ms: u64,
     /// How many messages that this process itself gave back are remembered, so that this is not held against them.
     pub remembered_redeliveries: usize,
-    /// How often at most the alarm for messages of an unknown type or version is logged, milliseconds.
+    /// How often at most the alarm for messages of an unknown type or version is logged, and the one for copies that the
+    /// broker refuses, milliseconds.
     pub unknown_alarm_every_ms: u64,
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use broker::{Broker, QueueName, Settle, SettleError};
 use futures::future::join_all;
+use model::headers;
 use tokio::sync::RwLock;
+use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::batch::Taken;
@@ -12,6 +14,7 @@ use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::crash::Suspects;
 use crate::held::Unsent;
+use crate::refusals::Refusals;
 use crate::settle::Ladder;
 use crate::stats::{Counter, Stats};
 
@@ -27,6 +30,7 @@ pub(crate) struct Context<H> {
     /// Held for reading by each batch that runs, and for writing by a suspect: it runs alone.
     pub(crate) running: RwLock<()>,
     pub(crate) unknown: Alarm,
+    pub(crate) refusals: Refusals,
 }
 
 impl<H> Context<H> {
@@ -43,6 +47,7 @@ impl<H> Context<H> {
         }
         // Together, because each waits for a confirm.
         failures.extend(join_all(copies).await.into_iter().filter_map(Result::err));
+        self.note_refusals(&mut failures);
         if let Some(first) = failures.first() {
             tracing::warn!(
                 queue = %self.queue, settle.failed = failures.len(), reason = %first,
@@ -50,6 +55,20 @@ impl<H> Context<H> {
             );
         }
         unsent
+    }
+
+    /// Takes from `failures` the copies that the broker would not have: they are told once in a while, and cost a pause.
+    fn note_refusals(&self, failures: &mut Vec<SettleError>) {
+        let now = Instant::now();
+        for refused in failures.extract_if(.., |failure| matches!(failure, SettleError::Requeued(_))) {
+            if let Some(since_last) = self.refusals.note(now) {
+                tracing::error!(
+                    queue = %self.queue, reason = %refused, since_last,
+                    "the broker refuses copies of messages to retry or park, and the originals come again: look whether \
+                     the queue's parked and retry queues are there and not full; until then the worker goes slowly"
+                );
+            }
+        }
     }
 
     /// Puts deliveries back as they were.
@@ -95,7 +114,9 @@ impl<H> Context<H> {
         match how {
             Settle::Park { reason } => tracing::warn!(
                 queue = %self.queue, message.id = %message.id, message.kind, message.attempt = message.attempt(), reason,
-                "a message is parked: look at it with the verb `parked`"
+                parked.queue = %self.queue.parked(),
+                "a message is parked: the queue parked.queue holds it for a person, with the reason in its header {}",
+                headers::REASON
             ),
             Settle::Retry { after, reason } => tracing::debug!(
                 queue = %self.queue, message.id = %message.id, message.kind, message.attempt = message.attempt(),

@@ -10,7 +10,7 @@
 //! So one culprit costs at most `alone_after + park_after_crashes` restarts, and k culprits k − 1 more.
 //!
 //! What this process gave back itself (a stop, an outage, a copy that was not confirmed) it remembers and takes off the
-//! count: it is alive, so that message did not kill it.
+//! count: it is alive, so that message did not kill it. While the database is away nobody is parked at all.
 //!
 //! A broker that does not count deliveries says 0, and nothing is ever suspected. The broker's own delivery limit is the
 //! backstop there.
@@ -46,7 +46,8 @@ pub(crate) struct Suspects {
 struct Memory {
     /// How often this process itself gave a message back.
     given_back: HashMap<MessageId, u32>,
-    parked_one: bool,
+    /// No suspect is parked any more.
+    parks_no_more: bool,
 }
 
 impl Suspects {
@@ -59,8 +60,9 @@ impl Suspects {
         }
     }
 
-    /// How to handle a message that the broker had handed out `redeliveries` times before. [`Care::Park`] is said once.
-    pub(crate) fn care(&self, id: &MessageId, redeliveries: u32) -> Care {
+    /// How to handle a message that the broker had handed out `redeliveries` times before. [`Care::Park`] is said once,
+    /// and only where the database `answers`: an outage makes redeliveries too, and parking has time.
+    pub(crate) fn care(&self, id: &MessageId, redeliveries: u32, answers: bool) -> Care {
         if redeliveries < self.alone_after {
             return Care::Together;
         }
@@ -69,10 +71,10 @@ impl Suspects {
             let unexplained = redeliveries.saturating_sub(ours);
             if unexplained < self.alone_after {
                 Care::Together
-            } else if unexplained < self.park_after || memory.parked_one {
+            } else if unexplained < self.park_after || memory.parks_no_more || !answers {
                 Care::Alone
             } else {
-                memory.parked_one = true;
+                memory.parks_no_more = true;
                 Care::Park
             }
         })
@@ -82,8 +84,10 @@ impl Suspects {
     pub(crate) fn gave_back(&self, id: &MessageId) {
         self.with(|memory| {
             if memory.given_back.len() >= self.remembered {
-                // Forgetting is safe: a forgotten message is handled alone at worst a little early.
+                // What is forgotten looks like the work of a crash from now on. So this process parks nobody any more:
+                // suspects run alone, and one that is guilty leaves the verdict to the next life.
                 memory.given_back.clear();
+                memory.parks_no_more = true;
             }
             *memory.given_back.entry(id.clone()).or_default() += 1;
         });
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_message_is_trusted_then_handled_alone_then_parked_before_it_runs() {
-        let cares: Vec<_> = (0..8).map(|redeliveries| suspects().care(&id(1), redeliveries)).collect();
+        let cares: Vec<_> = (0..8).map(|redeliveries| suspects().care(&id(1), redeliveries, true)).collect();
         let (together, alone, park) = (Care::Together, Care::Alone, Care::Park);
         assert_eq!(cares, [together, together, together, alone, alone, alone, park, park]);
     }
@@ -128,7 +132,7 @@ mod tests {
     #[test]
     fn a_process_parks_one_suspect_in_its_life_and_gives_the_others_the_benefit_of_the_doubt() {
         let suspects = suspects();
-        let cares: Vec<_> = (0..4).map(|number| suspects.care(&id(number), 9)).collect();
+        let cares: Vec<_> = (0..4).map(|number| suspects.care(&id(number), 9, true)).collect();
         assert_eq!(cares, [Care::Park, Care::Alone, Care::Alone, Care::Alone]);
     }
 
@@ -136,10 +140,17 @@ mod tests {
     fn what_the_process_gave_back_itself_is_not_held_against_the_message() {
         let suspects = suspects();
         for redeliveries in 0..50 {
-            assert_eq!(suspects.care(&id(1), redeliveries), Care::Together);
+            assert_eq!(suspects.care(&id(1), redeliveries, true), Care::Together);
             suspects.gave_back(&id(1));
         }
-        assert_eq!(suspects.care(&id(2), 50), Care::Park, "another message has no such excuse");
+        assert_eq!(suspects.care(&id(2), 50, true), Care::Park, "another message has no such excuse");
+    }
+
+    #[test]
+    fn nobody_is_parked_while_the_database_is_away() {
+        let suspects = suspects();
+        assert_eq!(suspects.care(&id(1), 9, false), Care::Alone);
+        assert_eq!(suspects.care(&id(1), 9, true), Care::Park);
     }
 
     #[test]
@@ -149,6 +160,7 @@ mod tests {
             suspects.gave_back(&id(number));
             assert!(suspects.with(|memory| memory.given_back.len()) <= 3);
         }
+        assert_eq!(suspects.care(&id(0), 100, true), Care::Alone, "what was forgotten is not held against it");
         suspects.forget(&id(99));
         assert!(!suspects.with(|memory| memory.given_back.contains_key(&id(99))));
     }
@@ -165,7 +177,7 @@ mod tests {
                 let suspects = suspects();
                 let mut crashed_at = None;
                 for (place, (number, redeliveries)) in queue.iter().enumerate() {
-                    match suspects.care(&id(*number), *redeliveries) {
+                    match suspects.care(&id(*number), *redeliveries, true) {
                         Care::Park => parked.push(*number),
                         Care::Together | Care::Alone if culprits[*number] => {
                             crashed_at = Some(place);

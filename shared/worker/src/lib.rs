@@ -14,6 +14,7 @@
 //! - **An outage costs nobody an attempt.** While the database is away deliveries are held, nothing is parked and nothing
 //!   counted; one prober asks it, and recovery begins with one message and doubles. A long outage gives the deliveries
 //!   back and drops the subscription until the database answers, so that the broker's consumer timeout never strikes.
+//! - **A refused copy is no hot loop.** After the broker refused a retry or a park no batch is taken for a while.
 //! - **Bounded.** Deliveries in hand never exceed the prefetch, batches in flight `parallel_batches`, and retries that
 //!   wait for a broker under alarm a quarter of the prefetch.
 //! - **A soft stop finishes what is in hand**, a hard one drops it; both leave every message settled or in its queue.
@@ -48,6 +49,7 @@ mod held;
 mod pace;
 mod panic;
 mod process;
+mod refusals;
 mod settle;
 mod stats;
 mod worker;

@@ -98,7 +98,7 @@ impl<'a, H: Handler> Hand<'a, H> {
         for taken in batch {
             let redeliveries = taken.delivery_count();
             // Before it is even decoded: that may be what kills the process.
-            let care = self.context.suspects.care(&taken.message().id, redeliveries);
+            let care = self.context.suspects.care(&taken.message().id, redeliveries, self.context.breaker.is_closed());
             let decoded = if care == Care::Park { Err(Fate::Crashing { redeliveries }) } else { self.decode(&taken) };
             match (decoded, care) {
                 (Err(fate), _) => {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarm;
-use crate::batch::{Filled, Intake, Taken};
+use crate::batch::{Closed, Filled, Intake, Taken};
 use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::context::Context;
@@ -22,6 +22,7 @@ use crate::held::{Held, Unsent};
 use crate::pace::Pace;
 use crate::panic::panic_text;
 use crate::process::{Aftermath, process};
+use crate::refusals::Refusals;
 use crate::settle::Ladder;
 use crate::stats::Stats;
 
@@ -56,6 +57,7 @@ impl<H: Handler> Worker<H> {
             stats: Arc::default(),
             running: RwLock::default(),
             unknown: Alarm::new(Duration::from_millis(config.unknown_alarm_every_ms)),
+            refusals: Refusals::new(&config),
             config,
         };
         Self { context: Arc::new(context) }
@@ -153,7 +155,7 @@ impl<H: Handler> Loop<'_, H> {
                 () = self.soft.cancelled() => break End::Stopped,
                 Some(ended) = self.batches.join_next() => self.note(ended)?,
                 () = self.held.look(), if !self.held.is_empty() => self.look_at_held().await,
-                filled = paced(&self.pace, &mut intake), if free => match filled {
+                filled = paced(&self.pace, &self.context.refusals, &mut intake), if free => match filled {
                     Filled::Batch => self.start(intake.take()),
                     Filled::Ended => break End::Ended,
                 },
@@ -163,8 +165,9 @@ impl<H: Handler> Loop<'_, H> {
         Ok(end)
     }
 
-    /// Ends what is in hand; `gathered` is no batch yet.
-    async fn finish(&mut self, gathered: Vec<Taken>, end: &End) -> Result<(), Error> {
+    /// Ends what is in hand.
+    async fn finish(&mut self, Closed { gathered, ahead }: Closed, end: &End) -> Result<(), Error> {
+        self.context.give_back(ahead).await;
         match end {
             End::Stopped if !gathered.is_empty() => {
                 while self.batches.len() >= self.context.config.parallel_batches {
@@ -240,9 +243,10 @@ impl<H: Handler> Loop<'_, H> {
     }
 }
 
-/// The next batch, once it may begin. Cancel-safe, as both parts are.
-async fn paced(pace: &Pace, intake: &mut Intake) -> Filled {
+/// The next batch, once it may begin. Cancel-safe, as every part is.
+async fn paced(pace: &Pace, refusals: &Refusals, intake: &mut Intake) -> Filled {
     pace.ready().await;
+    refusals.pause().await;
     intake.fill().await
 }
 

@@ -5,6 +5,7 @@
 mod bad_messages;
 mod kill;
 mod outage;
+mod refused;
 mod retries;
 mod site;
 mod stopping;

@@ -76,6 +76,25 @@ async fn a_long_outage_gives_the_queue_its_messages_back_and_drops_the_subscript
 }
 
 #[tokio::test]
+async fn an_outage_that_no_probe_notices_parks_nothing_however_long_it_lasts() {
+    let site = Site::new().await;
+    site.ledger.refuse_writes("53100: disk full");
+    six(&site).await;
+    let running = site.work(Config { hold_ms: 30, batch: 2, linger_ms: 0, ..config() });
+    // Each cycle hands all six out, though only two are tried.
+    eventually("twelve cycles", async || running.stats.snapshot().requeued >= 12 * 6).await;
+    let stats = running.stats.snapshot();
+    assert_eq!((stats.parked, stats.retried, stats.alone), (0, 0, 0), "nobody is a suspect");
+
+    site.ledger.come_back();
+    eventually("handling", async || running.stats.snapshot().handled == 6).await;
+    let stats = running.stop().await;
+    assert_eq!((stats.parked, stats.retried, stats.dropped), (0, 0, 0));
+    assert_eq!(site.ledger.effects(), once(IDS));
+    assert!(site.ledger.calls().iter().flatten().all(|(_, attempt)| *attempt == 0));
+}
+
+#[tokio::test]
 async fn two_workers_on_one_database_probe_it_as_one() {
     let site = Site::new().await;
     let other = crate::site::Ledger::default();

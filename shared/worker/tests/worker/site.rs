@@ -92,6 +92,8 @@ pub(crate) struct Ledger {
     calls: Mutex<Vec<Vec<(MessageId, u32)>>>,
     probes: Mutex<u32>,
     away: Mutex<Option<&'static str>>,
+    /// Whether a probe finds nothing wrong, whatever there is.
+    blind: Mutex<bool>,
     /// Calls wait here while it is shut.
     gate: Mutex<bool>,
     opened: Notify,
@@ -118,6 +120,12 @@ impl Ledger {
 
     pub(crate) fn go_away(&self, reason: &'static str) {
         *self.away.lock().unwrap() = Some(reason);
+    }
+
+    /// Writes fail, and a probe does not notice.
+    pub(crate) fn refuse_writes(&self, reason: &'static str) {
+        *self.blind.lock().unwrap() = true;
+        self.go_away(reason);
     }
 
     pub(crate) fn come_back(&self) {
@@ -195,7 +203,7 @@ impl Handler for Ledger {
 
     async fn probe(&self) -> Result<(), String> {
         *self.probes.lock().unwrap() += 1;
-        self.is_away().map_or(Ok(()), Err)
+        if *self.blind.lock().unwrap() { Ok(()) } else { self.is_away().map_or(Ok(()), Err) }
     }
 }
 
