@@ -1,5 +1,7 @@
 //! From JSON to an order, with every fault of it.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use events::{Attribution, OrderLine, OrderPlaced, Pricing, Quantity};
 use model::{Currency, CustomerRef, Fingerprint, IdempotencyKey, OrderId, RegionNumber, Sku};
@@ -102,6 +104,7 @@ fn array(value: Value, max: usize) -> Result<Vec<Value>, String> {
 
 /// All lines, or `None` where one is wrong.
 fn read_lines(lines: Vec<Value>, faults: &mut Faults) -> Option<Vec<OrderLine>> {
+    let mut units: BTreeMap<Sku, u32> = BTreeMap::new();
     let read: Vec<Option<OrderLine>> = lines
         .into_iter()
         .enumerate()
@@ -111,7 +114,15 @@ fn read_lines(lines: Vec<Value>, faults: &mut Faults) -> Option<Vec<OrderLine>> 
             let quantity = line.required("quantity", faults, |value| quantity(&value));
             let price = line.required("unit_price_minor", faults, |value| amount(&value));
             line.deny_the_rest(LINE_FIELDS, faults);
-            Some(OrderLine { sku: sku?, quantity: quantity?, unit_price_minor: price? })
+            let (sku, quantity) = (sku?, quantity?);
+            // Checkout sells the lines of one SKU together, so they share its bound: a 202 may not end there.
+            let together = units.entry(sku.clone()).or_default();
+            *together = together.saturating_add(quantity.get());
+            if *together > Quantity::MAX {
+                let (most, pointer) = (Quantity::MAX, format!("/lines/{position}/quantity"));
+                faults.add(pointer, format!("must leave all lines of {sku} at {most} units or fewer, not {together}"));
+            }
+            Some(OrderLine { sku, quantity, unit_price_minor: price? })
         })
         .collect();
     read.into_iter().collect()

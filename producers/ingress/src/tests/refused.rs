@@ -21,6 +21,12 @@ fn without(name: &str) -> Value {
     order
 }
 
+/// An order of lines of (SKU, quantity, unit price).
+fn with_lines(lines: &[(&str, u32, i64)]) -> Value {
+    let line = |(sku, quantity, price): &(&str, u32, i64)| json!({"sku": sku, "quantity": quantity, "unit_price_minor": price});
+    with("/lines", lines.iter().map(line).collect())
+}
+
 fn with_unknown(pointer: &str, name: &str) -> Value {
     let mut order = mugs();
     let object = order.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
@@ -53,6 +59,7 @@ async fn every_malformed_order_is_a_400_that_names_its_field() {
         (with("/lines/0/quantity", json!(1.5)), "/lines/0/quantity"),
         (with("/lines/0/quantity", json!("2")), "/lines/0/quantity"),
         (with("/lines/0/quantity", json!(4_294_967_297_u64)), "/lines/0/quantity"),
+        (with_lines(&[("A", 6_000, 0), ("B", 9_000, 0), ("A", 6_000, 0)]), "/lines/2/quantity"),
         (with("/lines/0/unit_price_minor", json!(-1)), "/lines/0/unit_price_minor"),
         (with("/lines/0/unit_price_minor", json!(12.5)), "/lines/0/unit_price_minor"),
         (with("/lines/0/unit_price_minor", Value::Null), "/lines/0/unit_price_minor"),
