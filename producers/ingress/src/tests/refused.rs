@@ -1,6 +1,7 @@
 //! Requests that are wrong, and what their answers name.
 
 use crate::Scope;
+use crate::fields::MAX_AMOUNT;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, header};
 use chrono::TimeDelta;
@@ -70,7 +71,13 @@ async fn every_malformed_order_is_a_400_that_names_its_field() {
         (without("total_minor"), "/total_minor"),
         (with("/total_minor", json!(3_201)), "/total_minor"),
         (with("/total_minor", json!(1e30)), "/total_minor"),
-        (with("/lines/0/unit_price_minor", json!(i64::MAX)), "/total_minor"),
+        (with("/lines/0/unit_price_minor", json!(i64::MAX)), "/lines/0/unit_price_minor"),
+        (with("/lines/0/unit_price_minor", json!(MAX_AMOUNT + 1)), "/lines/0/unit_price_minor"),
+        (with("/shipping_minor", json!(MAX_AMOUNT + 1)), "/shipping_minor"),
+        (with("/tax_minor", json!(i64::MAX)), "/tax_minor"),
+        (with("/discount_minor", json!(MAX_AMOUNT + 1)), "/discount_minor"),
+        (with("/total_minor", json!(MAX_AMOUNT + 1)), "/total_minor"),
+        (with_lines(&[("A", 10_000, MAX_AMOUNT)]), "/total_minor"),
         (with("/reference", json!("")), "/reference"),
         (with("/reference", json!("a\nb")), "/reference"),
         (with("/customer", json!("c".repeat(129))), "/customer"),
