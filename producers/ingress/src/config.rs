@@ -30,9 +30,11 @@ pub struct Config {
     pub batch_bytes: usize,
     /// A batch at most, events (Segment: 2,500).
     pub batch_events: usize,
-    /// Orders between their first byte and their confirm, at once; more get 503 at once.
+    /// Orders from body read to confirm, at once; more get 503 at once. A body that is still on its way takes no place:
+    /// those are bounded by the server's connections.
     pub max_in_flight_orders: usize,
-    /// Batches between their first byte and their confirm, at once; more get 503 at once.
+    /// Batches from body read to confirm, at once; more get 503 at once. A body that is still on its way takes no place:
+    /// those are bounded by the server's connections.
     pub max_in_flight_events: usize,
     /// How many accepted orders this process remembers, to recognise a replay.
     pub recent_orders: u64,

@@ -1,11 +1,15 @@
 //! What both kinds of request have in common: the media type, the body, the trace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use service::{Problem, kinds};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::publish::full;
 
 /// What bodies may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,17 @@ pub(crate) async fn read(
     }
     check_media(headers, media)?;
     service::body::read(headers, body, limit, time).await
+}
+
+/// A place among what is in flight. Taken once the body is there: a body may take as long as `body_timeout_ms`, and a few
+/// hundred slow ones would close the intake for everybody. Bodies on their way are bounded by the server's connections.
+pub(crate) fn slot(slots: &Arc<Semaphore>, what: &str, again: &str) -> Result<OwnedSemaphorePermit, Problem> {
+    Arc::clone(slots).try_acquire_owned().map_err(|_| full(what, again))
+}
+
+/// Looks before the body is read whether a place is free now: where none is, nobody uploads for nothing.
+pub(crate) fn room(slots: &Semaphore, what: &str, again: &str) -> Result<(), Problem> {
+    if slots.available_permits() == 0 { Err(full(what, again)) } else { Ok(()) }
 }
 
 fn check_media(headers: &HeaderMap, media: Media) -> Result<(), Problem> {

@@ -32,6 +32,8 @@ const IDEMPOTENCY_CONFLICT: Kind = Kind::new(
     "idempotency_conflict",
     "This Idempotency-Key was used for another order",
 );
+/// What this route takes, in its 503s.
+const WHAT: &str = "orders";
 /// What every 503 of this route says.
 const AGAIN: &str = "send the order again with the same Idempotency-Key: it is taken once at most";
 
@@ -43,11 +45,10 @@ pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: Request) ->
     let key = auth::check(&shared.keys, clock, plain.as_deref(), Scope::Orders, &head.headers)?;
     let market = shared.market(&key)?;
     let idempotency_key = idempotency_key(&head.headers)?;
-    let Ok(slot) = Arc::clone(&shared.order_slots).try_acquire_owned() else {
-        return Err(publish::full("orders", AGAIN));
-    };
+    intake::room(&shared.order_slots, WHAT, AGAIN)?;
     let config = &shared.config;
     let body = intake::read(&head.headers, body, Media::Json, config.order_bytes, shared.body_time()).await?;
+    let slot = intake::slot(&shared.order_slots, WHAT, AGAIN)?;
     let value = serde_json::from_slice(&body).map_err(|error| intake::not_json(&error))?;
     let terms = read::Terms { currency: market.currency, kind: key.kind, max_lines: config.order_lines };
     let order = read::order(value, &terms).map_err(invalid)?;

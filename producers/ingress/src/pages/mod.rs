@@ -25,6 +25,8 @@ use crate::run::{Shared, publish_one};
 /// Wrong fields in an event or a batch.
 const INVALID_EVENTS: Kind =
     Kind::new(StatusCode::BAD_REQUEST, "invalid_events", "The events are not valid; none was taken");
+/// What these routes take, in their 503s.
+const WHAT: &str = "batches of events";
 /// What every 503 of these routes says.
 const AGAIN: &str = "send the events again: each counts once, by its messageId";
 
@@ -59,9 +61,7 @@ async fn take(shared: Arc<Shared>, request: Request, form: Form) -> Result<Respo
     // Checked before the body is read, where the header has it; a body's writeKey has to be read first.
     let from_header =
         auth::from_header(&head.headers)?.map(|plain| check(&shared, &plain, &head.headers)).transpose()?;
-    let Ok(slot) = Arc::clone(&shared.event_slots).try_acquire_owned() else {
-        return Err(publish::full("batches of events", AGAIN));
-    };
+    intake::room(&shared.event_slots, WHAT, AGAIN)?;
     let limit = match form {
         Form::One(_) => shared.config.event_bytes,
         Form::Batch => shared.config.batch_bytes,
@@ -74,6 +74,7 @@ async fn take(shared: Arc<Shared>, request: Request, form: Form) -> Result<Respo
         (None, None) => auth::check(&shared.keys, &*shared.clock, None, Scope::Events, &head.headers)?,
     };
     shared.market(&key)?;
+    let slot = intake::slot(&shared.event_slots, WHAT, AGAIN)?;
     let limits = read::Limits { event_bytes: shared.config.event_bytes, batch_events: shared.config.batch_events };
     let events = raw
         .events(&limits, &*shared.clock)

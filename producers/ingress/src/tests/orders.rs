@@ -169,6 +169,36 @@ async fn above_the_bound_of_orders_in_flight_the_answer_is_503_at_once() {
     assert_eq!(app.send(app.order("two", &mugs())).await.status, 202);
 }
 
+#[tokio::test]
+async fn bodies_that_never_end_close_neither_intake() {
+    let app = App::with(crate::Config { max_in_flight_orders: 1, max_in_flight_events: 1, ..config() });
+    let never = || Body::from_stream(futures::stream::pending::<std::io::Result<bytes::Bytes>>());
+    let event = json!({"userId": "u", "event": "Clicked"});
+    let slow_order = app.send(app.order("slow", &mugs()).map(|_| never()));
+    let slow_event = app.send(app.post_events("/v1/track", &event).map(|_| never()));
+    let (mut slow_order, mut slow_event) = (Box::pin(slow_order), Box::pin(slow_event));
+    assert!(futures::poll!(slow_order.as_mut()).is_pending());
+    assert!(futures::poll!(slow_event.as_mut()).is_pending());
+    assert_eq!(app.send(app.order("k", &mugs())).await.status, 202);
+    assert_eq!(app.send(app.post_events("/v1/track", &event)).await.status, 200);
+}
+
+/// The place is looked for before the body, and taken after it.
+#[tokio::test]
+async fn where_no_place_is_free_a_body_is_not_waited_for() {
+    let app = Arc::new(App::with(crate::Config { max_in_flight_orders: 1, ..config() }));
+    app.orders.hold();
+    let mut asking = JoinSet::new();
+    let first = Arc::clone(&app);
+    asking.spawn(async move { first.send(first.order("one", &mugs())).await });
+    app.orders.begun(1).await;
+    let never = Body::from_stream(futures::stream::pending::<std::io::Result<bytes::Bytes>>());
+    let refused = app.send(app.order("two", &mugs()).map(|_| never)).await;
+    refused.is_problem(503, "temporary_reduced_capacity");
+    app.orders.release();
+    assert_eq!(asking.join_next().await.unwrap().unwrap().status, 202);
+}
+
 fn from_browser(app: &App, origin: Option<&str>, body: &serde_json::Value) -> Request<Body> {
     let mut request = app.order("k", body);
     let headers = request.headers_mut();
