@@ -26,7 +26,7 @@ pub struct Finding {
     /// Units of an order that were taken more than once (counted by order and SKU), and keys that are stored or were
     /// answered with more than one order.
     pub duplicated: u64,
-    /// Orders that nobody attempted.
+    /// Orders under a key of this run that nobody attempted.
     pub unexpected: u64,
     /// Units promised beyond what there was.
     pub oversold: u64,
@@ -39,13 +39,13 @@ impl Finding {
     }
 }
 
-/// Holds `entries` against every region's database. Call it when nothing is under way any more. The databases must hold
-/// this journal's orders alone.
+/// Holds `entries` of the run named `run` (see [`crate::Config::run`]) against every region's database. Call it when
+/// nothing is under way any more. Orders of others are held to the ledger like all, and are not expected to be attempted.
 ///
 /// # Errors
 /// The database's.
-pub async fn verify(entries: &[Entry], databases: &Databases) -> Result<Finding, DbErr> {
-    let journal = Claims::of(entries);
+pub async fn verify(run: &str, entries: &[Entry], databases: &Databases) -> Result<Finding, DbErr> {
+    let journal = Claims::of(run, entries);
     let mut stored = Stored::default();
     for database in databases.databases() {
         stored.read(database.read()).await?;
@@ -56,6 +56,8 @@ pub async fn verify(entries: &[Entry], databases: &Databases) -> Result<Finding,
 /// What the journal claims.
 #[derive(Debug, Default)]
 struct Claims {
+    /// Begins every key of the run.
+    prefix: String,
     attempts: HashMap<u64, Attempt>,
     accepted: HashMap<OrderId, u64>,
     /// Keys that were answered with two different ids.
@@ -63,8 +65,8 @@ struct Claims {
 }
 
 impl Claims {
-    fn of(entries: &[Entry]) -> Self {
-        let mut claims = Self::default();
+    fn of(run: &str, entries: &[Entry]) -> Self {
+        let mut claims = Self { prefix: format!("{run}-"), ..Self::default() };
         let mut id_of_key: HashMap<String, OrderId> = HashMap::new();
         for entry in entries {
             match entry {
@@ -158,7 +160,7 @@ fn compare(journal: &Claims, stored: &Stored) -> Finding {
     let mut ids_of_key: HashMap<&str, u64> = HashMap::new();
     for (_, key) in stored.orders.values() {
         *ids_of_key.entry(key).or_default() += 1;
-        finding.unexpected += u64::from(!attempted.contains(key.as_str()));
+        finding.unexpected += u64::from(key.starts_with(&journal.prefix) && !attempted.contains(key.as_str()));
     }
     finding.duplicated += ids_of_key.values().filter(|ids| **ids > 1).count() as u64;
     let everything: HashSet<&(Uuid, String)> = stored.ordered.keys().chain(stored.taken.keys()).collect();
@@ -225,63 +227,72 @@ mod tests {
     }
 
     fn finding(claimed: &[&str], change: impl FnOnce(&mut Stored)) -> Finding {
-        let mut stored = stored(&["a", "b"]);
+        let mut stored = stored(&["run-a", "run-b"]);
         change(&mut stored);
-        compare(&Claims::of(&journal(claimed)), &stored)
+        compare(&Claims::of("run", &journal(claimed)), &stored)
     }
 
     #[test]
     fn orders_that_were_all_kept_are_clean() {
-        let found = finding(&["a", "b"], |_| ());
+        let found = finding(&["run-a", "run-b"], |_| ());
         assert!(found.is_clean(), "{found:?}");
         assert_eq!((found.accepted, found.confirmed), (2, 2));
     }
 
     #[test]
     fn an_accepted_order_that_is_not_there_or_not_at_its_end_is_lost() {
-        assert_eq!(finding(&["a", "b", "c"], |_| ()).lost, 1);
+        assert_eq!(finding(&["run-a", "run-b", "run-c"], |_| ()).lost, 1);
         let placed = |stored: &mut Stored| {
-            stored.orders.get_mut(&id("a").as_uuid()).unwrap().0 = "placed".to_owned();
+            stored.orders.get_mut(&id("run-a").as_uuid()).unwrap().0 = "placed".to_owned();
         };
-        assert_eq!(finding(&["a", "b"], placed).lost, 1);
+        assert_eq!(finding(&["run-a", "run-b"], placed).lost, 1);
     }
 
     #[test]
     fn units_taken_twice_are_duplicated_whoever_shows_it() {
-        let by_ledger = |stored: &mut Stored| *stored.taken.get_mut(&of("a")).unwrap() = 2;
-        assert_eq!(finding(&["a", "b"], by_ledger).duplicated, 1);
+        let by_ledger = |stored: &mut Stored| *stored.taken.get_mut(&of("run-a")).unwrap() = 2;
+        assert_eq!(finding(&["run-a", "run-b"], by_ledger).duplicated, 1);
         let by_row = |stored: &mut Stored| stored.stock.values_mut().for_each(|row| row.reserved += 1);
-        assert_eq!(finding(&["a", "b"], by_row).duplicated, 1);
+        assert_eq!(finding(&["run-a", "run-b"], by_row).duplicated, 1);
+    }
+
+    #[test]
+    fn an_order_that_somebody_else_placed_meanwhile_is_their_own() {
+        let theirs = |stored: &mut Stored| {
+            stored.orders.insert(id("mine").as_uuid(), ("rejected".to_owned(), "mine".to_owned()));
+        };
+        let found = finding(&["run-a", "run-b"], theirs);
+        assert!(found.is_clean(), "{found:?}");
     }
 
     #[test]
     fn two_orders_under_one_key_are_duplicated_though_only_one_was_answered() {
         let second = |stored: &mut Stored| {
-            stored.orders.insert(id("b").as_uuid(), ("confirmed".to_owned(), "a".to_owned()));
+            stored.orders.insert(id("run-b").as_uuid(), ("confirmed".to_owned(), "run-a".to_owned()));
         };
-        assert_eq!(finding(&["a"], second).duplicated, 1);
+        assert_eq!(finding(&["run-a"], second).duplicated, 1);
     }
 
     #[test]
     fn units_of_one_sku_do_not_stand_for_those_of_another() {
         let swapped = |stored: &mut Stored| {
-            stored.ordered.insert((id("a").as_uuid(), "PEN".to_owned()), 1);
-            *stored.taken.get_mut(&of("a")).unwrap() = 2;
+            stored.ordered.insert((id("run-a").as_uuid(), "PEN".to_owned()), 1);
+            *stored.taken.get_mut(&of("run-a")).unwrap() = 2;
         };
-        let found = finding(&["a", "b"], swapped);
+        let found = finding(&["run-a", "run-b"], swapped);
         assert_eq!((found.duplicated, found.oversold), (1, 1), "{found:?}");
     }
 
     #[test]
     fn units_promised_beyond_the_count_are_oversold() {
         let fewer = |stored: &mut Stored| stored.stock.values_mut().for_each(|row| row.on_hand = 1);
-        assert_eq!(finding(&["a", "b"], fewer).oversold, 1);
-        let never_set_aside = |stored: &mut Stored| *stored.taken.get_mut(&of("a")).unwrap() = 0;
-        assert_eq!(finding(&["a", "b"], never_set_aside).oversold, 1);
+        assert_eq!(finding(&["run-a", "run-b"], fewer).oversold, 1);
+        let never_set_aside = |stored: &mut Stored| *stored.taken.get_mut(&of("run-a")).unwrap() = 0;
+        assert_eq!(finding(&["run-a", "run-b"], never_set_aside).oversold, 1);
     }
 
     #[test]
     fn an_order_that_nobody_attempted_is_unexpected() {
-        assert_eq!(finding(&["a"], |_| ()).unexpected, 1);
+        assert_eq!(finding(&["run-a"], |_| ()).unexpected, 1);
     }
 }

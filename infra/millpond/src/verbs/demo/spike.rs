@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::picture::{Picture, Totals};
 use super::report::Report;
-use super::scene::Scene;
+use super::scene::{RUN, Scene};
 use crate::cli::DemoArgs;
 
 /// A spike is ten times the trickle.
@@ -34,7 +34,7 @@ pub(super) async fn run(scene: &Scene, args: &DemoArgs, url: &str, stop: Cancell
     let shape = Shape::spike(args.rate, FACTOR, BEFORE, Duration::from_secs(args.spike_s), AFTER);
     let spike_ends = BEFORE + Duration::from_secs(args.spike_s);
     let config = capacity::Config {
-        run: "demo".to_owned(),
+        run: RUN.to_owned(),
         catalogue: scene.prices(),
         currency: scene.currency(),
         max_in_flight: MAX_IN_FLIGHT,
@@ -56,7 +56,7 @@ pub(super) async fn run(scene: &Scene, args: &DemoArgs, url: &str, stop: Cancell
     }
     watch.picture.finish();
     let entries = capacity::read(&journal_path)?;
-    let found = capacity::verify(&entries, &scene.databases).await.context("the database can't be read")?;
+    let found = capacity::verify(RUN, &entries, &scene.databases).await.context("the database can't be read")?;
     Ok(watch.report(&outcome).with_finding(&found))
 }
 
