@@ -1,6 +1,7 @@
 //! What both kinds of request have in common: the media type, the body, the trace.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use service::{Problem, kinds};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::publish::full;
+use crate::publish::{full, starting};
 
 /// What bodies may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,12 @@ pub(crate) async fn read(
     }
     check_media(headers, media)?;
     service::body::read(headers, body, limit, time).await
+}
+
+/// Refuses what comes before the queues are there: a confirm from a broker without them would be of a message that nobody
+/// keeps.
+pub(crate) fn started(declared: &AtomicBool, again: &str) -> Result<(), Problem> {
+    if declared.load(Ordering::Acquire) { Ok(()) } else { Err(starting(again)) }
 }
 
 /// A place among what is in flight. Taken once the body is there: a body may take as long as `body_timeout_ms`, and a few

@@ -13,7 +13,9 @@
 //!   own, so a client that disconnects does not cut it in half.
 //! - **An outcome that is not known is a 503 that is safe to retry** with the same `Idempotency-Key`, with a `Retry-After`.
 //! - **A wrong request is answered with every wrong field**, by JSON pointer, not only with the first.
-//! - Work in flight is bounded, for orders and events apart: above the bound the answer is 503 at once.
+//! - Nothing is taken before the queues that it goes to are declared: 503 `starting`, for orders and events apart.
+//! - Work in flight, from body read to confirm, is bounded, for orders and events apart: above the bound the answer is 503
+//!   at once.
 //!
 //! # Absences
 //! There is no database here, and no lookup on the way to the confirm. What is kept in memory (orders accepted a short

@@ -20,6 +20,9 @@ const OUTCOME_UNKNOWN: Kind = unavailable("outcome_unknown");
 /// The topology is damaged.
 const UNROUTABLE: Kind = unavailable("unroutable");
 
+/// The queues are not declared yet.
+const STARTING: Kind = unavailable("starting");
+
 /// The answer to a publish that is not known to be durable. `again` says how it is sent again safely.
 pub(crate) fn problem(error: &PublishError, again: &str) -> Problem {
     // Base seconds: how long such a state usually lasts at least.
@@ -51,4 +54,9 @@ pub(crate) fn full(what: &str, again: &str) -> Problem {
         format!("as many {what} are being taken as this process may take at once; {again}"),
     )
     .retry_after(1)
+}
+
+/// The answer while the queues are not declared.
+pub(crate) fn starting(again: &str) -> Problem {
+    Problem::new(STARTING, format!("the queues are not declared yet; {again}")).retry_after(2)
 }

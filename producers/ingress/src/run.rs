@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -84,6 +85,10 @@ pub(crate) struct Shared {
     pub(crate) recent: Recent,
     pub(crate) order_slots: Arc<Semaphore>,
     pub(crate) event_slots: Arc<Semaphore>,
+    /// Whether the orders' queues are declared: before, a publish could find none.
+    pub(crate) orders_declared: AtomicBool,
+    /// Whether the page events' queue is declared.
+    pub(crate) events_declared: AtomicBool,
     pub(crate) tasks: Tasks,
 }
 
@@ -134,6 +139,8 @@ impl Ingress {
                 recent: Recent::new(config.recent_orders, Duration::from_secs(config.recent_orders_s)),
                 order_slots: Arc::new(Semaphore::new(config.max_in_flight_orders)),
                 event_slots: Arc::new(Semaphore::new(config.max_in_flight_events)),
+                orders_declared: AtomicBool::new(false),
+                events_declared: AtomicBool::new(false),
                 tasks: Tasks::new(),
                 config,
             }),
@@ -171,16 +178,23 @@ impl Ingress {
     }
 
     async fn declare_then_wait(&self) -> Result<(), Error> {
+        self.declare_queues().await?;
+        std::future::pending().await
+    }
+
+    /// Declares the queues; the routes that feed them answer `starting` until theirs are.
+    pub(crate) async fn declare_queues(&self) -> Result<(), Error> {
+        let Shared { orders, events, orders_declared, events_declared, .. } = &*self.shared;
         self.topology.not_ready("waiting for the broker to take the queues' declaration");
         // Both at once: page events are taken while the orders' broker is away, and the other way round.
         futures::future::try_join(
-            declare(&*self.shared.orders, layout::orders(&self.regions)),
-            declare(&*self.shared.events, layout::pages()),
+            declare(&**orders, layout::orders(&self.regions), orders_declared),
+            declare(&**events, layout::pages(), events_declared),
         )
         .await?;
         self.topology.ready();
         tracing::info!("the ingress has declared its queues");
-        std::future::pending().await
+        Ok(())
     }
 }
 
@@ -210,8 +224,10 @@ pub(crate) async fn publish_one(broker: &dyn Broker, publish: Publish) -> Result
     broker.publish(vec![publish]).await.pop().unwrap_or(Err(PublishError::Unknown))
 }
 
-async fn declare(broker: &dyn Broker, topology: broker::Topology) -> Result<(), Error> {
-    Ok(broker.declare(&topology).await?)
+async fn declare(broker: &dyn Broker, topology: broker::Topology, declared: &AtomicBool) -> Result<(), Error> {
+    broker.declare(&topology).await?;
+    declared.store(true, Ordering::Release);
+    Ok(())
 }
 
 fn watch_broker(readiness: &Readiness, name: &str, broker: &Arc<dyn Broker>) {

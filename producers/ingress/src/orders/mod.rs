@@ -45,6 +45,7 @@ pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: Request) ->
     let key = auth::check(&shared.keys, clock, plain.as_deref(), Scope::Orders, &head.headers)?;
     let market = shared.market(&key)?;
     let idempotency_key = idempotency_key(&head.headers)?;
+    intake::started(&shared.orders_declared, AGAIN)?;
     intake::room(&shared.order_slots, WHAT, AGAIN)?;
     let config = &shared.config;
     let body = intake::read(&head.headers, body, Media::Json, config.order_bytes, shared.body_time()).await?;

@@ -61,6 +61,7 @@ async fn take(shared: Arc<Shared>, request: Request, form: Form) -> Result<Respo
     // Checked before the body is read, where the header has it; a body's writeKey has to be read first.
     let from_header =
         auth::from_header(&head.headers)?.map(|plain| check(&shared, &plain, &head.headers)).transpose()?;
+    intake::started(&shared.events_declared, AGAIN)?;
     intake::room(&shared.event_slots, WHAT, AGAIN)?;
     let limit = match form {
         Form::One(_) => shared.config.event_bytes,

@@ -15,7 +15,7 @@ use super::support::{App, mugs};
 
 #[tokio::test]
 async fn it_is_ready_once_its_queues_are_declared_and_while_its_brokers_take_publishes() {
-    let app = App::new();
+    let app = App::starting();
     assert!(!app.readiness.report().ready, "nothing is declared yet");
     let test = async {
         while !app.readiness.report().ready {
@@ -35,6 +35,25 @@ async fn it_is_ready_once_its_queues_are_declared_and_while_its_brokers_take_pub
     let (maintained, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
     maintained.unwrap();
     assert!(!app.readiness.report().ready, "a process that stops is not ready");
+}
+
+#[tokio::test]
+async fn nothing_is_taken_before_its_queues_are_declared_and_orders_do_not_wait_for_those_of_events() {
+    let app = App::starting();
+    let event = serde_json::json!({"userId": "u", "event": "Clicked"});
+    app.send(app.order("k", &mugs())).await.is_problem(503, "starting");
+    app.send(app.post_events("/v1/track", &event)).await.is_problem(503, "starting");
+    assert!(app.orders.stored().is_empty() && app.events.stored().is_empty());
+
+    app.events.declares(false);
+    let mut declaring = Box::pin(app.ingress.declare_queues());
+    assert!(futures::poll!(declaring.as_mut()).is_pending());
+    assert_eq!(app.send(app.order("k", &mugs())).await.status, 202);
+    app.send(app.post_events("/v1/track", &event)).await.is_problem(503, "starting");
+
+    app.events.declares(true);
+    declaring.await.unwrap();
+    assert_eq!(app.send(app.post_events("/v1/track", &event)).await.status, 200);
 }
 
 /// A request cut after half of its body: the server drops the handler, nothing reaches the broker, and the next request

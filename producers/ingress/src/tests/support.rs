@@ -34,6 +34,8 @@ pub(super) struct Scripted {
 struct Script {
     outcome: Result<(), PublishError>,
     held: bool,
+    /// Whether declarations succeed, or wait.
+    declares: bool,
     /// Publishes that have begun.
     begun: usize,
     /// Publishes that were confirmed.
@@ -43,7 +45,14 @@ struct Script {
 
 impl Scripted {
     fn new() -> Arc<Self> {
-        let script = Script { outcome: Ok(()), held: false, begun: 0, stored: Vec::new(), state: BrokerState::Ready };
+        let script = Script {
+            outcome: Ok(()),
+            held: false,
+            declares: true,
+            begun: 0,
+            stored: Vec::new(),
+            state: BrokerState::Ready,
+        };
         Arc::new(Self { state: watch::Sender::new(script) })
     }
 
@@ -58,6 +67,11 @@ impl Scripted {
 
     pub(super) fn release(&self) {
         self.state.send_modify(|script| script.held = false);
+    }
+
+    /// Whether declarations succeed, or wait until they do.
+    pub(super) fn declares(&self, declares: bool) {
+        self.state.send_modify(|script| script.declares = declares);
     }
 
     pub(super) fn is(&self, state: BrokerState) {
@@ -87,7 +101,12 @@ impl Scripted {
 
 impl Broker for Scripted {
     fn declare<'a>(&'a self, _: &'a Topology) -> BoxFuture<'a, Result<(), BrokerError>> {
-        async { Ok(()) }.boxed()
+        async {
+            let mut changes = self.state.subscribe();
+            drop(changes.wait_for(|script| script.declares).await);
+            Ok(())
+        }
+        .boxed()
     }
 
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Result<(), PublishError>>> {
@@ -211,12 +230,23 @@ impl App {
         Self::with(config())
     }
 
+    /// Before its queues are declared.
+    pub(super) fn starting() -> Self {
+        Self::undeclared(config(), |_| {})
+    }
+
     pub(super) fn with(config: Config) -> Self {
         Self::prepared(config, |_| {})
     }
 
     /// With more keys: `prepare` is given the file before it is opened.
     pub(super) fn prepared(config: Config, prepare: impl FnOnce(&std::path::Path)) -> Self {
+        let app = Self::undeclared(config, prepare);
+        app.ingress.declare_queues().now_or_never().expect("this broker declares at once").unwrap();
+        app
+    }
+
+    fn undeclared(config: Config, prepare: impl FnOnce(&std::path::Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys_file = folder.path().join("keys.toml");
         let server_key = add_key(&keys_file, "backend", |_| {});
