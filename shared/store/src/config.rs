@@ -49,8 +49,8 @@ pub struct RegionConfig {
 pub struct DatabaseConfig {
     /// `sqlite:` and the path of a file, or `postgres://user:password@host:port/database`.
     pub url: SecretString,
-    /// Connections of this process, 2 to 1,000. `PostgreSQL`: one of them stays free of transactions, for reads and
-    /// probes. SQLite: one writes, the rest read.
+    /// Connections of this process, 2 to 1,000. `PostgreSQL`: a quarter of them (rounded down, at least one) are for reads
+    /// and probes, the rest for transactions. SQLite: one writes, the rest read.
     pub max_connections: u32,
     /// How long to wait for a turn and for a connection of the pool.
     pub acquire_timeout_ms: u64,

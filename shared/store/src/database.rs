@@ -21,6 +21,7 @@ pub struct Database {
     config: DatabaseConfig,
     write: DatabaseConnection,
     read: DatabaseConnection,
+    max_transactions: usize,
     /// As many turns as connections may be in a transaction, given in order of arrival: a pool under load gives no order,
     /// and lets a waiter time out while later ones pass.
     turns: Arc<Semaphore>,
@@ -41,6 +42,7 @@ impl Database {
             config: config.clone(),
             write: pools.write,
             read: pools.read,
+            max_transactions: pools.turns as usize,
             turns: Arc::new(Semaphore::new(pools.turns as usize)),
         })
     }
@@ -55,12 +57,10 @@ impl Database {
         self.backend
     }
 
-    /// How many transactions can be open at once.
+    /// How many transactions can be open at once: on `PostgreSQL` `max_connections` without the quarter that is kept for
+    /// reads, on SQLite one.
     pub fn max_transactions(&self) -> usize {
-        match self.backend {
-            Backend::Postgres => self.config.max_connections as usize - 1,
-            Backend::Sqlite => 1,
-        }
+        self.max_transactions
     }
 
     /// A transaction, once it is this caller's turn (`acquire_timeout_ms` at most). `PostgreSQL`: read committed. SQLite:
@@ -86,27 +86,52 @@ impl Database {
         }
     }
 
-    /// For statements that only read, each on its own: they wait for no transaction.
+    /// For statements that only read, each on its own: they wait for no transaction, and no transaction waits for them.
     pub fn read(&self) -> &DatabaseConnection {
         &self.read
     }
 
-    /// Whether the database answers, and would take a write.
+    /// Whether the database answers and takes a write: one row of table `probe` is written and committed, as nothing less
+    /// finds a full disk or a grant that is missing. Before the migration that brings the table it only answers. On SQLite
+    /// nothing is written while a transaction of this process is open: that one finds out, and a probe waits for nobody.
     ///
     /// # Errors
     /// Why not.
     pub async fn probe(&self) -> Result<(), DbErr> {
+        let answer = timeout(self.config.acquire_timeout(), self.read_and_write());
+        answer.await.map_err(|_| internal("no answer in time"))?
+    }
+
+    async fn read_and_write(&self) -> Result<(), DbErr> {
         // After a failover the old address may lead to a standby, which answers reads and refuses writes.
         let sql = match self.backend {
-            Backend::Postgres => "SELECT current_setting('transaction_read_only') = 'on' AS read_only",
-            Backend::Sqlite => "SELECT 0 AS read_only",
+            Backend::Postgres => {
+                "SELECT current_setting('transaction_read_only') = 'on' AS read_only, \
+                 to_regclass('probe') IS NOT NULL AS migrated"
+            }
+            Backend::Sqlite => {
+                "SELECT 0 AS read_only, EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'probe') AS migrated"
+            }
         };
-        let answer = timeout(self.config.acquire_timeout(), self.read.query_one_raw(self.statement(sql, [])));
-        let row = answer.await.map_err(|_| internal("no answer in time"))??;
-        match row.map(|row| row.try_get::<bool>("", "read_only")).transpose()? {
-            Some(false) => Ok(()),
-            Some(true) => Err(internal("it takes no writes (a standby, or set to read-only)")),
-            None => Err(internal("an empty answer")),
+        let row = self.read.query_one_raw(self.statement(sql, [])).await?.ok_or_else(|| internal("an empty answer"))?;
+        if row.try_get("", "read_only")? {
+            return Err(internal("it takes no writes (a standby, or set to read-only)"));
+        }
+        if row.try_get("", "migrated")? { self.write_probe().await } else { Ok(()) }
+    }
+
+    async fn write_probe(&self) -> Result<(), DbErr> {
+        // No transaction around it: a statement on its own is committed before it is answered.
+        let sql = format!(
+            "INSERT INTO probe (id, at) VALUES (1, {}) ON CONFLICT (id) DO UPDATE SET at = excluded.at",
+            self.backend.now_sql()
+        );
+        match self.backend {
+            Backend::Postgres => self.read.execute_raw(self.statement(sql, [])).await.map(drop),
+            Backend::Sqlite => match self.turns.try_acquire() {
+                Ok(_turn) => self.write.execute_raw(self.statement(sql, [])).await.map(drop),
+                Err(_somebody_writes) => Ok(()),
+            },
         }
     }
 

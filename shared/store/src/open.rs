@@ -20,13 +20,21 @@ pub(crate) struct Pools {
     pub(crate) turns: u32,
 }
 
-/// One pool; a connection of it stays out of transactions, so that a read or a probe never waits for one.
+/// A quarter of the connections for reads and probes, the rest for transactions: neither can starve the other, however
+/// many look at their orders.
 pub(crate) fn postgres(name: &str, config: &DatabaseConfig) -> Result<Pools, Error> {
     let options = postgres_options(name, config)?;
-    let pool =
-        pool::<sea_orm::sqlx::Postgres>(config).max_connections(config.max_connections).connect_lazy_with(options);
-    let write = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-    Ok(Pools { read: write.clone(), write, turns: config.max_connections - 1 })
+    let reads = (config.max_connections / 4).max(1);
+    let turns = config.max_connections - reads;
+    let write: PgPoolOptions = pool(config);
+    let read: PgPoolOptions = pool(config);
+    Ok(Pools {
+        write: SqlxPostgresConnector::from_sqlx_postgres_pool(
+            write.max_connections(turns).connect_lazy_with(options.clone()),
+        ),
+        read: SqlxPostgresConnector::from_sqlx_postgres_pool(read.max_connections(reads).connect_lazy_with(options)),
+        turns,
+    })
 }
 
 /// One connection alone, for a lock that is the session's.

@@ -6,6 +6,7 @@ mod catalogue;
 mod dialect;
 mod orders;
 mod outbox;
+mod probe;
 mod runner;
 mod stock;
 
@@ -25,7 +26,7 @@ struct Step {
 
 /// Every step, oldest first.
 fn steps() -> Vec<Step> {
-    vec![orders::STEP, stock::STEP, catalogue::STEP, outbox::STEP, analytics::STEP]
+    vec![orders::STEP, stock::STEP, catalogue::STEP, outbox::STEP, analytics::STEP, probe::STEP]
 }
 
 impl MigrationName for Step {

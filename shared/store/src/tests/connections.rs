@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{DatabaseConfig, Fault};
+use crate::{Backend, DatabaseConfig, Fault};
 use sea_orm::{ConnectionTrait as _, DbErr};
 use tokio::task::JoinSet;
 
@@ -41,6 +41,67 @@ async fn a_read_does_not_wait_for_open_transactions() {
         }
         database.probe().await.unwrap();
         assert_eq!(number(&database, "SELECT count(*) FROM stock").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn reads_that_take_every_connection_of_theirs_keep_no_transaction_waiting() {
+    let home = Home::server().await;
+    let database = home.migrated().await;
+    assert_eq!(database.max_transactions(), 3, "of four connections");
+    let mut reads = JoinSet::new();
+    for _ in 0..4 {
+        let database = Arc::clone(&database);
+        reads.spawn(async move { number(&database, "SELECT 1::bigint FROM pg_sleep(0.5)").await });
+    }
+    let asleep = "SELECT count(*) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    let tx = database.begin().await.unwrap();
+    let busy = || async {
+        let row = tx.query_one_raw(database.statement(asleep, [])).await.unwrap().unwrap();
+        (row.try_get_by_index::<i64>(0).unwrap() == 1).then_some(())
+    };
+    testkit::wait::until("a read is under way", busy).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 1..database.max_transactions() {
+        open.push(database.begin().await.unwrap());
+    }
+    assert!(!reads.is_empty() && reads.try_join_next().is_none(), "the reads are not done yet");
+    assert_eq!(reads.join_all().await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_database_that_answers_and_takes_no_writes_fails_its_probe() {
+    for home in Home::both().await {
+        let database = home.open();
+        database.probe().await.expect("it answers, and is not migrated yet");
+        crate::migrate(&database).await.unwrap();
+        database.probe().await.unwrap();
+        database.probe().await.unwrap();
+        assert_eq!(number(&database, "SELECT count(*) FROM probe").await, 1);
+        let tx = database.begin().await.unwrap();
+        for statement in refuse_writes(database.backend()) {
+            tx.execute_unprepared(statement).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let error = database.probe().await.unwrap_err();
+        assert!(error.to_string().contains("disk full"), "{error}");
+        assert!(matches!(Fault::from(error), Fault::Infrastructure(_)));
+    }
+}
+
+/// On `PostgreSQL` only the commit fails.
+fn refuse_writes(backend: Backend) -> &'static [&'static str] {
+    match backend {
+        Backend::Postgres => &[
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'disk full' USING ERRCODE = '53100'; END $$",
+            "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON probe \
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()",
+        ],
+        Backend::Sqlite => {
+            &["CREATE TRIGGER refuse BEFORE UPDATE ON probe BEGIN SELECT RAISE(ABORT, 'disk full'); END"]
+        }
     }
 }
 
