@@ -16,8 +16,9 @@
 //!   removal of the original, so there is no moment with two copies or none.
 //! - **A backlog costs disk, not memory.** Queues remember positions; bodies are read when they are handed out. Space of
 //!   acked messages is used again, and given back to the file system when nothing else is to do.
-//! - **A full disk stops publishes, nothing else breaks.** The failed transaction is undone, publishes are
-//!   [`broker::PublishError::Blocked`] for a second, then one is tried again.
+//! - **A full disk loses nothing that was confirmed, and holds up everything else.** The failed transaction is undone,
+//!   publishes are [`broker::PublishError::Blocked`] for a second, then one is tried again. A delivery is noted before it
+//!   is handed out and an ack is a write too: deliveries wait as well until there is room.
 //!
 //! # Why
 //! Why `SQLite`, and what redb and fjall did in the same test, is in `infra/decisions/0001-embedded-broker-store.md`.
