@@ -10,9 +10,9 @@ use worker::{BatchError, Handler as _, Verdict};
 use super::orders::{item, order};
 use super::site::{Site, deliver, done, on_both};
 
-on_both!(an_order_of_another_region_is_poison_and_its_neighbours_pass);
+on_both!(an_order_of_another_region_is_retried_and_its_neighbours_pass);
 
-async fn an_order_of_another_region_is_poison_and_its_neighbours_pass(site: Site) {
+async fn an_order_of_another_region_is_retried_and_its_neighbours_pass(site: Site) {
     site.stock("MUG", 10).await;
     let far = RegionNumber(2);
     let mut foreign = order("b", &[("MUG", 1, 100)]);
@@ -21,7 +21,7 @@ async fn an_order_of_another_region_is_poison_and_its_neighbours_pass(site: Site
     let orders = [order("a", &[("MUG", 1, 100)]), foreign, order("c", &[("MUG", 1, 100)])];
     let (verdicts, _) = deliver(&site.worker().await, &orders).await;
     assert_eq!((&verdicts[0], &verdicts[2]), (&Verdict::Done, &Verdict::Done));
-    assert!(matches!(&verdicts[1], Verdict::Poison(reason) if reason.contains("belongs to region 2")), "{verdicts:?}");
+    assert!(matches!(&verdicts[1], Verdict::Later(reason) if reason.contains("belongs to region 2")), "{verdicts:?}");
     assert_eq!(site.states().await.len(), 2);
     assert_eq!(site.reserved("MUG").await, 2);
 }
@@ -82,6 +82,8 @@ async fn orders_survive_connections_that_are_cut_in_the_midst_of_transactions() 
     };
     let (first, second, ()) = tokio::join!(serve(0), serve(1), cut);
     assert!(first + second > 0, "something was cut");
+    // The site's own connections were cut, too, and the pool tries them only after some idle seconds: look through others.
+    let site = Site::postgres_at(database.url()).await;
     assert_eq!(site.reserved("MUG").await, 300);
     assert_eq!(site.outbox("order.confirmed").await, 300);
 }
