@@ -10,7 +10,8 @@ pub enum Error {
     /// A setting that can't work; waiting does not mend it.
     #[error("{0}")]
     Config(String),
-    /// The schema was migrated by a newer release.
+    /// The schema was migrated by a newer release: this one migrates it no further, and works on it only if it has every
+    /// step that this one knows.
     #[error(
         "database {database} was migrated by a newer release of Millpond, to {newest}: run that release or a later one \
          against it"

@@ -11,7 +11,7 @@
 //! - At most `max_connections` are used, a transaction waits its turn in order of arrival, and no wait is without a limit.
 //! - Poison is a closed list ([`Fault`]); what is not on it is waited out.
 //! - [`migrate`] may be run by any number of processes at once: each step runs once. It never touches a schema that is
-//!   newer than itself.
+//!   newer than itself; a role works on one, with a warning, so that an upgrade can widen the schema first.
 //! - A committed outbox row is claimed by one relay at a time, and a row that commits late is not passed by, because there
 //!   is no cursor that could be ahead of it.
 //!

@@ -7,14 +7,16 @@ use tokio::time::sleep;
 
 use crate::database::Database;
 use crate::error::Error;
-use crate::migration::{self, Schema};
+use crate::migration::{self, Steps};
 
 impl Database {
     /// Returns once the database answers, takes writes and is migrated; says in one line what it waits for, again when
-    /// that changes, and when the wait is over. `stop` ends the wait.
+    /// that changes, and when the wait is over. `stop` ends the wait. A schema that is newer is one to work with, with a
+    /// warning: in a rolling upgrade it has been widened for the next release, and this one may have to start again.
     ///
     /// # Errors
-    /// [`Error::NewerSchema`] at once, as waiting does not mend it; [`Error::Stopped`].
+    /// [`Error::NewerSchema`] at once where the schema is newer and yet lacks a step that this release knows: another
+    /// line of releases, which waiting does not mend; [`Error::Stopped`].
     pub async fn wait_until_ready(&self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         tokio::pin!(stop);
         tokio::select! {
@@ -51,13 +53,23 @@ impl Database {
         if let Err(error) = self.probe().await {
             return Ok(Some(error.to_string()));
         }
-        match migration::schema(self).await {
-            Ok(Schema::Current) => Ok(None),
-            Ok(Schema::Pending(steps)) => {
-                Ok(Some(format!("its schema lacks {}: run `millpond migrate`", steps.join(", "))))
+        let Steps { unknown, pending } = match migration::compare(self).await {
+            Ok(steps) => steps,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        match (unknown.is_empty(), pending.is_empty()) {
+            (true, true) => Ok(None),
+            (true, false) => Ok(Some(format!("its schema lacks {}: run `millpond migrate`", pending.join(", ")))),
+            (false, true) => {
+                // Once: whoever sees this goes on.
+                tracing::warn!(
+                    store.database = self.name(),
+                    newer = unknown.join(", "),
+                    "a newer release has migrated the database: this one goes on, and should be upgraded soon"
+                );
+                Ok(None)
             }
-            Ok(Schema::Newer(steps)) => Err(migration::newer(self, &steps)),
-            Err(error) => Ok(Some(error.to_string())),
+            (false, false) => Err(migration::newer(self, &unknown)),
         }
     }
 }

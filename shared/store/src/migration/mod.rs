@@ -10,8 +10,8 @@ mod probe;
 mod runner;
 mod stock;
 
-pub(crate) use runner::newer;
 pub use runner::{Schema, migrate, schema};
+pub(crate) use runner::{Steps, newer, steps as compare};
 
 use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait};
 use sea_orm_migration::sea_orm::ConnectionTrait as _;

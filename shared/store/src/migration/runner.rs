@@ -31,6 +31,26 @@ pub enum Schema {
     Newer(Vec<String>),
 }
 
+/// The steps that only one side has.
+pub(crate) struct Steps {
+    /// They ran, and this release does not know them.
+    pub(crate) unknown: Vec<String>,
+    /// This release knows them, and they have not run.
+    pub(crate) pending: Vec<String>,
+}
+
+impl From<Steps> for Schema {
+    fn from(Steps { unknown, pending }: Steps) -> Self {
+        if !unknown.is_empty() {
+            Self::Newer(unknown)
+        } else if pending.is_empty() {
+            Self::Current
+        } else {
+            Self::Pending(pending)
+        }
+    }
+}
+
 struct Migrator;
 
 #[async_trait::async_trait]
@@ -49,6 +69,11 @@ impl MigratorTrait for Migrator {
 /// # Errors
 /// The database's.
 pub async fn schema(database: &Database) -> Result<Schema, DbErr> {
+    steps(database).await.map(Schema::from)
+}
+
+/// As [`schema`], in full.
+pub(crate) async fn steps(database: &Database) -> Result<Steps, DbErr> {
     compare(database, database.read()).await
 }
 
@@ -110,7 +135,7 @@ where
     &'c C: sea_orm_migration::IntoSchemaManagerConnection<'c>,
 {
     let failed = |error: DbErr| Error::database(database.name(), &error);
-    match compare(database, connection).await.map_err(failed)? {
+    match compare(database, connection).await.map_err(failed)?.into() {
         Schema::Current => Ok(Vec::new()),
         Schema::Newer(steps) => Err(newer(database, &steps)),
         Schema::Pending(steps) => {
@@ -124,15 +149,12 @@ pub(crate) fn newer(database: &Database, steps: &[String]) -> Error {
     Error::NewerSchema { database: database.name().to_owned(), newest: steps.join(", ") }
 }
 
-async fn compare(database: &Database, connection: &impl ConnectionTrait) -> Result<Schema, DbErr> {
+async fn compare(database: &Database, connection: &impl ConnectionTrait) -> Result<Steps, DbErr> {
     let applied = applied(database, connection).await?;
     let known: Vec<&str> = super::steps().iter().map(|step| step.name).collect();
-    let newer: Vec<String> = applied.iter().filter(|name| !known.contains(&name.as_str())).cloned().collect();
-    if !newer.is_empty() {
-        return Ok(Schema::Newer(newer));
-    }
-    let pending: Vec<String> = known.into_iter().filter(|name| !applied.contains(*name)).map(str::to_owned).collect();
-    Ok(if pending.is_empty() { Schema::Current } else { Schema::Pending(pending) })
+    let unknown = applied.iter().filter(|name| !known.contains(&name.as_str())).cloned().collect();
+    let pending = known.into_iter().filter(|name| !applied.contains(*name)).map(str::to_owned).collect();
+    Ok(Steps { unknown, pending })
 }
 
 async fn applied(database: &Database, connection: &impl ConnectionTrait) -> Result<BTreeSet<String>, DbErr> {

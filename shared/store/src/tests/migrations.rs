@@ -41,6 +41,17 @@ async fn a_schema_newer_than_the_binary_is_left_alone() {
         let refused = crate::migrate(&database).await.unwrap_err();
         assert!(matches!(refused, Error::NewerSchema { .. }), "{refused}");
         assert!(refused.to_string().contains("m9999_future"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_starts_on_a_newer_schema_unless_that_lacks_a_step_of_its_own() {
+    for home in Home::both().await {
+        let database = home.migrated().await;
+        let future = "INSERT INTO millpond_migrations (version, applied_at) VALUES ('m9999_future', 0)";
+        write(&database, future, []).await.unwrap();
+        database.wait_until_ready(std::future::pending()).await.unwrap();
+        write(&database, "DELETE FROM millpond_migrations WHERE version = 'm0005_analytics'", []).await.unwrap();
         let refused = database.wait_until_ready(std::future::pending()).await.unwrap_err();
         assert!(matches!(refused, Error::NewerSchema { .. }), "{refused}");
     }
