@@ -8,7 +8,7 @@ use worker::{BatchError, Handler, Item, Verdict};
 
 use crate::batch;
 use crate::config::OutcomeSource;
-use crate::intake::{self, Checked};
+use crate::intake::{self, Checked, Refusal};
 use crate::status::StatusQueue;
 
 /// Turns placed orders into confirmed or rejected ones: see the crate's guarantees.
@@ -30,11 +30,25 @@ impl Handler for Checkout {
     async fn handle(&self, batch: &[Item<Self::Event>]) -> Result<Vec<Verdict>, BatchError> {
         let mut verdicts = vec![Verdict::Done; batch.len()];
         let mut orders: Vec<Checked<'_>> = Vec::with_capacity(batch.len());
+        let mut elsewhere = 0_u32;
         for (index, item) in batch.iter().enumerate() {
             match intake::check(&item.event, self.region.number) {
                 Ok(order) => orders.push(order),
-                Err(reason) => verdicts[index] = Verdict::Poison(reason),
+                Err(Refusal::Elsewhere(reason)) => {
+                    elsewhere += 1;
+                    verdicts[index] = Verdict::Later(reason);
+                }
+                Err(Refusal::Never(reason)) => verdicts[index] = Verdict::Poison(reason),
             }
+        }
+        if elsewhere > 0 {
+            tracing::error!(
+                region = %self.region.name,
+                region.number = %self.region.number,
+                orders = elsewhere,
+                "orders in this region's queue carry another region's number, and are retried for a while: compare the \
+                 regions' numbers in the configuration of the ingress with those here"
+            );
         }
         match self.source {
             OutcomeSource::Own => self.store(&orders).await?,

@@ -1,5 +1,5 @@
 //! What must hold of an order before the database is asked: the ingress made sure of all of it, so an order that fails
-//! here was put into the queue by something else.
+//! here was put into the queue by something else, or by an ingress that numbers the regions differently.
 
 use events::{Envelope, OrderPlaced, Pricing, Quantity};
 use model::{OrderId, RegionNumber};
@@ -21,20 +21,35 @@ impl Checked<'_> {
     }
 }
 
+/// Why an order is not stored, in words for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It carries another region's number. Almost surely the ingress and this worker are configured with different numbers
+    /// for one region, which is mended in a configuration and not in the order: it is worth waiting for.
+    Elsewhere(String),
+    /// It can never become an order.
+    Never(String),
+}
+
 /// Checks an event for the worker of `region`.
 ///
 /// # Errors
-/// Why it can never become an order here, in words for an operator.
-pub(crate) fn check(event: &Envelope<OrderPlaced>, region: RegionNumber) -> Result<Checked<'_>, String> {
+/// The [`Refusal`].
+pub(crate) fn check(event: &Envelope<OrderPlaced>, region: RegionNumber) -> Result<Checked<'_>, Refusal> {
     let order = &event.data;
     if order.region != region || order.order_id.region() != region {
-        return Err(format!(
-            "the order belongs to region {} (its id to {}), this worker serves region {region}: replay it into that \
-             region's checkout queue",
+        return Err(Refusal::Elsewhere(format!(
+            "the order belongs to region {} (its id to {}), this worker serves region {region}: compare the regions' \
+             numbers in the configuration of the ingress with those here",
             order.region,
             order.order_id.region()
-        ));
+        )));
     }
+    check_contents(event, region).map_err(Refusal::Never)
+}
+
+fn check_contents(event: &Envelope<OrderPlaced>, region: RegionNumber) -> Result<Checked<'_>, String> {
+    let order = &event.data;
     if order.order_id != OrderId::derive(region, &order.market, &order.idempotency_key) {
         return Err("the order id was not computed from region, market and key".to_owned());
     }

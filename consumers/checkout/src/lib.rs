@@ -37,9 +37,14 @@
 //! database: the current one, or one that was replaced no longer than [`Config::price_grace_s`] before the page was shown.
 //!
 //! # Refused
-//! An order of another region is parked with a reason that says where it belongs (regions do not move yet; once they do,
-//! this is where their order is forwarded). So is one that no ingress would have published: a wrong id, a wrong total, a
-//! browser's discount. Reading stock without its lock and hoping (optimistic versions): on a hot row nearly every
+//! An order of another region is retried with a reason, and every batch that holds one logs an error: almost surely the
+//! ingress and checkout were given different numbers for one region, and orders that customers were promised are not to be
+//! parked for that. Each retry counts as an attempt, so an order is parked after all once the configuration has stayed
+//! wrong for [`worker::Config::park_after_attempts`] of them (8 by default); it is replayed from there. (Regions do not move
+//! yet; once they do, this is where their orders are forwarded.)
+//!
+//! An order that no ingress would have published is parked at once: a wrong id, a wrong total, a browser's discount.
+//! Reading stock without its lock and hoping (optimistic versions): on a hot row nearly every
 //! attempt would be in vain. A transaction per order: measured at less than a twentieth of the rate of batches of 200.
 
 mod allocate;

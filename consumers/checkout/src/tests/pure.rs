@@ -7,18 +7,23 @@ use events::{OrderPlaced, Pricing, Rejection};
 use model::RegionNumber;
 
 use super::orders::{REGION, accepted_at, browser_order, event, order};
-use crate::intake::check;
+use crate::intake::{Refusal, check};
 use crate::price::{Price, Prices, refusal};
 
 fn complaint(order: OrderPlaced) -> String {
-    check(&event(order), REGION).unwrap_err()
+    match check(&event(order), REGION) {
+        Err(Refusal::Never(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
-fn an_order_of_another_region_is_refused_with_a_reason_that_says_where_it_belongs() {
+fn an_order_of_another_region_is_refused_with_a_reason_that_says_what_to_compare() {
     let event = event(order("a", &[("MUG", 1, 100)]));
-    let reason = check(&event, RegionNumber(2)).unwrap_err();
-    assert!(reason.contains("belongs to region 1"), "{reason}");
+    let Err(Refusal::Elsewhere(reason)) = check(&event, RegionNumber(2)) else {
+        panic!("it is for another region");
+    };
+    assert!(reason.contains("belongs to region 1") && reason.contains("compare the regions' numbers"), "{reason}");
 }
 
 #[test]
