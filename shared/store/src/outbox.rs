@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use events::{Contract, Envelope};
 use model::{EventId, Message};
+use sea_orm::prelude::Uuid;
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult as _, QueryResult, Value};
 
 use crate::bind;
@@ -132,7 +133,8 @@ pub struct Claim<'a> {
 }
 
 /// Claims up to `limit` rows that nobody else has claimed, about the oldest first. `lease` is how long the claim may take
-/// to be settled; on `PostgreSQL` it holds one of the database's turns for so long.
+/// to be settled; on `PostgreSQL` it holds one of the database's turns for so long. A row that can't be read is logged and
+/// left out.
 ///
 /// # Errors
 /// The database's.
@@ -142,7 +144,7 @@ pub async fn claim(database: &Database, limit: u32, lease: Duration) -> Result<C
         Backend::Postgres => lock(database, &tx, limit, lease).await?,
         Backend::Sqlite => take_lease(database, &tx, limit, lease).await?,
     };
-    let mut rows = found.iter().map(Outgoing::read).collect::<Result<Vec<_>, _>>()?;
+    let mut rows: Vec<Outgoing> = found.iter().filter_map(|row| readable(database, row)).collect();
     rows.sort_unstable_by_key(|row| row.id);
     let locks = match database.backend() {
         Backend::Postgres if !rows.is_empty() => Some(tx),
@@ -152,6 +154,20 @@ pub async fn claim(database: &Database, limit: u32, lease: Duration) -> Result<C
         }
     };
     Ok(Claim { database, rows, locks })
+}
+
+/// A row that can't be read stays where it is, with its age on the gauge, and keeps no other from being published.
+fn readable(database: &Database, row: &QueryResult) -> Option<Outgoing> {
+    Outgoing::read(row)
+        .inspect_err(|error| {
+            let id =
+                row.try_get::<Uuid>("", "id").map_or_else(|_| "that can't be read".to_owned(), |id| id.to_string());
+            tracing::error!(
+                store.database = database.name(), %error,
+                "the outbox row with id {id} can't be published and is left there: mend it or delete it"
+            );
+        })
+        .ok()
 }
 
 async fn lock(database: &Database, tx: &Transaction, limit: u32, lease: Duration) -> Result<Vec<QueryResult>, DbErr> {

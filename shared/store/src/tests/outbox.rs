@@ -8,7 +8,7 @@ use events::{Band, Envelope, StockChanged};
 use model::{EventId, SystemClock};
 use tokio::task::JoinSet;
 
-use super::fixture::{Home, number};
+use super::fixture::{Home, number, write};
 
 const LEASE: Duration = Duration::from_mins(1);
 
@@ -127,6 +127,23 @@ async fn a_row_that_commits_late_is_not_passed_by() {
     claim.settle(&ids(&after)).await.unwrap();
     late.commit().await.unwrap();
     assert_eq!(outbox::claim(&database, 10, LEASE).await.unwrap().rows(), early);
+}
+
+#[tokio::test]
+async fn a_row_that_can_not_be_read_keeps_no_other_from_leaving() {
+    for home in Home::both().await {
+        let database = home.migrated().await;
+        let written = fill(&database, 3).await;
+        let spoil = r#"UPDATE outbox SET headers = '{"depth": 1}' WHERE id = $1"#;
+        write(&database, spoil, [written[1].id.as_uuid().into()]).await.unwrap();
+        let claim = outbox::claim(&database, 10, LEASE).await.unwrap();
+        let mut left = ids(&[written[0].clone(), written[2].clone()]);
+        left.sort_unstable();
+        assert_eq!(ids(claim.rows()), left);
+        claim.settle(&left).await.unwrap();
+        assert_eq!(number(&database, "SELECT count(*) FROM outbox").await, 1);
+        assert!(outbox::claim(&database, 10, LEASE).await.unwrap().rows().is_empty());
+    }
 }
 
 #[tokio::test]
