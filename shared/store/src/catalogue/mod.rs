@@ -64,7 +64,8 @@ pub async fn import(
     clock: &dyn Clock,
     mut progress: impl FnMut(usize) + Send,
 ) -> Result<Imported, DbErr> {
-    // Stock rows are locked in SKU order everywhere, so that no two transactions wait for each other.
+    // Rows are locked in byte order of SKUs, chunk after chunk, and kept until the commit. Whoever locks in another order
+    // can meet this in a deadlock: the database ends one of the two (40P01), and checkout tries its batch again.
     let mut sorted: Vec<&ProductEdit> = edits.iter().collect();
     sorted.sort_by(|one, other| one.sku.cmp(&other.sku));
     let transaction = region.database.begin().await?;

@@ -22,11 +22,12 @@ impl Statements<'_> {
         i32::from(self.region.0).into()
     }
 
-    /// `FOR UPDATE` where rows are locked one by one; SQLite's transaction holds the whole file.
-    fn locking(&self) -> &'static str {
+    /// Locks the rows of `table` one by one in the byte order of their SKUs, as the chunks are sorted, whatever the
+    /// database's own collation; SQLite's transaction holds the whole file.
+    fn locked(&self, table: &str) -> String {
         match self.database.backend() {
-            Backend::Postgres => "FOR UPDATE",
-            Backend::Sqlite => "",
+            Backend::Postgres => format!("ORDER BY {table}.sku COLLATE \"C\" FOR UPDATE OF {table}"),
+            Backend::Sqlite => String::new(),
         }
     }
 
@@ -36,9 +37,9 @@ impl Statements<'_> {
             "SELECT p.sku, p.title, p.description, p.collections, p.active, p.version, c.currency, c.amount_minor \
              FROM products p LEFT JOIN product_prices c \
              ON c.region = p.region AND c.sku = p.sku AND c.superseded_at IS NULL \
-             WHERE p.region = $1 AND p.sku IN ({}) ORDER BY p.sku {}",
+             WHERE p.region = $1 AND p.sku IN ({}) {}",
             placeholders(2, chunk.len()),
-            if self.locking().is_empty() { "" } else { "FOR UPDATE OF p" },
+            self.locked("p"),
         );
         let rows = self.transaction.query_all_raw(self.database.statement(sql, self.region_and_skus(chunk))).await?;
         let mut known = HashMap::with_capacity(rows.len());
@@ -63,9 +64,9 @@ impl Statements<'_> {
     pub(super) async fn stock(&self, chunk: &[&ProductEdit]) -> Result<HashMap<String, KnownStock>, DbErr> {
         let sql = format!(
             "SELECT sku, on_hand, reserved, low_threshold, version FROM stock \
-             WHERE region = $1 AND sku IN ({}) ORDER BY sku {}",
+             WHERE region = $1 AND sku IN ({}) {}",
             placeholders(2, chunk.len()),
-            self.locking(),
+            self.locked("stock"),
         );
         let rows = self.transaction.query_all_raw(self.database.statement(sql, self.region_and_skus(chunk))).await?;
         let mut known = HashMap::with_capacity(rows.len());
