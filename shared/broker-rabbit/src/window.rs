@@ -23,6 +23,9 @@ pub(crate) struct Counters {
 pub(crate) struct Window {
     channel: Channel,
     water: Mutex<LowWater>,
+    /// Held while frames are chosen and written: a flush that awaits its nacks would else send its multiple ack after
+    /// that of a later one, and name a tag that the broker no longer knows, which closes the channel.
+    sending: tokio::sync::Mutex<()>,
     /// Something was settled.
     settled: Notify,
     /// Nothing more can be settled.
@@ -37,6 +40,7 @@ impl Window {
         Arc::new(Self {
             channel,
             water: Mutex::default(),
+            sending: tokio::sync::Mutex::default(),
             settled: Notify::new(),
             gone: CancellationToken::new(),
             forgotten: AtomicU64::new(0),
@@ -112,6 +116,7 @@ impl Window {
     }
 
     pub(crate) async fn flush(&self) {
+        let _in_order = self.sending.lock().await;
         let frames = self.water().take();
         let settlements = frames.nacks.len() + frames.acks.len() + usize::from(frames.up_to.is_some());
         if settlements == 0 {
