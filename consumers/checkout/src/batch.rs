@@ -88,8 +88,13 @@ async fn allocate(
     let mut lines: Vec<_> = new.iter().map(|order| (order.id(), order.lines.as_slice())).collect();
     lines.sort_by_key(|(id, _)| *id);
     sql::insert_lines(&**tx, &lines).await?;
-    let to_check: BTreeSet<_> = outcome::skus(new.iter().filter(|order| price::is_checked(order.placed())));
-    let prices = if to_check.is_empty() { Prices::new() } else { sql::prices(&**tx, region.number, to_check).await? };
+    let prices = match price::honoured_since(new.iter().map(|order| order.placed()), grace) {
+        None => Prices::new(),
+        Some(since) => {
+            let checked: BTreeSet<_> = outcome::skus(new.iter().filter(|order| price::is_checked(order.placed())));
+            sql::prices(&**tx, region.number, &checked, since).await?
+        }
+    };
 
     let stock = sql::lock_stock(&**tx, region.number, outcome::skus(new)).await?;
     let allocation = outcome::decide(new, &stock, &prices, grace);

@@ -25,6 +25,19 @@ pub(crate) fn is_checked(order: &OrderPlaced) -> bool {
     matches!(order.pricing, Pricing::Catalogue { .. })
 }
 
+/// The end of the oldest price that some of `orders` may still be held against: `grace` before the first of their pages was
+/// shown. `None` where none is checked. Not before 1970, since databases do not reach as far back as a time in an event may.
+pub(crate) fn honoured_since<'a>(
+    orders: impl Iterator<Item = &'a OrderPlaced>,
+    grace: TimeDelta,
+) -> Option<DateTime<Utc>> {
+    let shown = orders.filter_map(|order| match order.pricing {
+        Pricing::Catalogue { shown_at } => Some(shown_at),
+        Pricing::Shop => None,
+    });
+    Some(shown.min()?.checked_sub_signed(grace).map_or(DateTime::UNIX_EPOCH, |since| since.max(DateTime::UNIX_EPOCH)))
+}
+
 /// Refuses an order of a browser key in which a line has another price than the catalogue's current one, or than one
 /// that was replaced less than `grace` before the page was shown (a cached page is that old at most). A price that was
 /// replaced *after* the page was shown stands: the customer saw it, and the order may have waited in the queue since.

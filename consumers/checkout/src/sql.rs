@@ -1,7 +1,7 @@
 //! The statements of the batch transaction, one function each. Rows are always written in key order, so that two
 //! workers that meet in the same rows wait for each other and never in a circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use events::{OrderLine, Rejection};
@@ -107,18 +107,20 @@ pub(crate) async fn insert_lines(db: &impl ConnectionTrait, orders: &[(OrderId, 
     execute(db, rows, sql).await.map(drop)
 }
 
-/// The stock of `skus`, locked in SKU order until the transaction ends. SQLite needs no row lock: the transaction that
-/// writes has the whole database.
+/// The stock of `skus`, locked in SKU order until the transaction ends: by bytes, as every statement's rows are sorted here
+/// and as other writers lock, whatever the database's collation. SQLite needs no row lock: the transaction that writes has
+/// the whole database.
 pub(crate) async fn lock_stock(
     db: &impl ConnectionTrait,
     region: RegionNumber,
     skus: impl IntoIterator<Item = &Sku>,
 ) -> Result<BTreeMap<Sku, Stock>, DbErr> {
     let rows = Rows::default().column("sku", "text", skus.into_iter().map(Sku::to_string));
-    let lock = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF stock" } else { "" };
+    let postgres = db.get_database_backend() == DbBackend::Postgres;
+    let order = if postgres { "ORDER BY stock.sku COLLATE \"C\" FOR UPDATE OF stock" } else { "ORDER BY stock.sku" };
     let sql = format!(
         "SELECT stock.sku, on_hand, reserved, low_threshold, version FROM stock JOIN r ON r.sku = stock.sku \
-         WHERE region = {region} ORDER BY stock.sku {lock}"
+         WHERE region = {region} {order}"
     );
     let found = query(db, rows, &sql).await?;
     found
@@ -135,16 +137,22 @@ pub(crate) async fn lock_stock(
         .collect()
 }
 
-/// Every price that `skus` have or had.
+/// The standing prices of `skus`, and those that were replaced at `since` or later: a SKU's older versions, of which there
+/// may be any number, can be honoured by no order of the batch.
 pub(crate) async fn prices(
     db: &impl ConnectionTrait,
     region: RegionNumber,
-    skus: impl IntoIterator<Item = &Sku>,
+    skus: &BTreeSet<&Sku>,
+    since: DateTime<Utc>,
 ) -> Result<Prices, DbErr> {
-    let rows = Rows::default().column("sku", "text", skus.into_iter().map(Sku::to_string));
+    let rows = Rows::default().column("sku", "text", skus.iter().map(ToString::to_string)).column(
+        "since",
+        "timestamptz",
+        skus.iter().map(|_| since),
+    );
     let sql = format!(
         "SELECT p.sku, p.currency, p.amount_minor, p.superseded_at FROM product_prices p JOIN r ON r.sku = p.sku \
-         WHERE p.region = {region}"
+         WHERE p.region = {region} AND (p.superseded_at IS NULL OR p.superseded_at >= r.since)"
     );
     let mut prices = Prices::new();
     for row in query(db, rows, &sql).await? {

@@ -1,12 +1,15 @@
 //! Who gets the stock, and what is said about it.
 
+use std::collections::BTreeSet;
+
 use events::{Band, Envelope, OrderConfirmed, OrderPlaced, StockChanged};
 use futures::future::join_all;
 use model::Message;
 use store::outbox;
 
-use super::orders::{browser_order, order};
-use super::site::{Site, deliver, done, on_both};
+use super::orders::{REGION, browser_order, order};
+use super::site::{GRACE, Site, deliver, done, on_both};
+use crate::{price, sql};
 use chrono::TimeDelta;
 
 on_both!(
@@ -16,6 +19,7 @@ on_both!(
     duplicate_lines_are_one_line_and_one_movement,
     every_order_ends_once_and_is_told_once,
     a_browser_pays_the_shops_price,
+    prices_of_long_ago_are_not_read,
     a_shortfall_in_the_warehouse_sells_nothing_and_harms_no_other_sku,
 );
 
@@ -178,6 +182,7 @@ async fn a_browser_pays_the_shops_price(site: Site) {
     let orders = [
         browser_order("current", &[("MUG", 1, 120)], now),
         browser_order("just-replaced", &[("MUG", 1, 100)], now),
+        browser_order("shown-long-ago", &[("MUG", 1, 80)], TimeDelta::hours(3)),
         browser_order("old", &[("MUG", 1, 80)], now),
         browser_order("made-up", &[("MUG", 1, 1)], now),
         browser_order("never-priced", &[("FREE", 1, 0)], now),
@@ -188,14 +193,37 @@ async fn a_browser_pays_the_shops_price(site: Site) {
     let states = site
         .texts("SELECT idempotency_key AS k, CASE WHEN reason IS NULL THEN state ELSE CAST(reason AS text) END AS v FROM orders")
         .await;
-    for key in ["current", "just-replaced", "server"] {
+    for key in ["current", "just-replaced", "shown-long-ago", "server"] {
         assert_eq!(states[key], "confirmed", "{key}");
     }
     for key in ["old", "made-up", "never-priced"] {
         assert!(states[key].contains("price_changed"), "{key}: {}", states[key]);
     }
     assert!(states["unknown"].contains("unknown_sku"), "{}", states["unknown"]);
-    assert_eq!(site.reserved("MUG").await, 3);
+    assert_eq!(site.reserved("MUG").await, 4);
+}
+
+/// A SKU may have had any number of prices; a batch reads those that one of its orders may be held against.
+async fn prices_of_long_ago_are_not_read(site: Site) {
+    site.price("MUG", 1, 80, Some(TimeDelta::minutes(20))).await;
+    site.price("MUG", 2, 100, Some(TimeDelta::minutes(10))).await;
+    site.price("MUG", 3, 120, None).await;
+    let worker = site.worker().await;
+    let tx = worker.region.database.begin().await.unwrap();
+    let sku = "MUG".parse().unwrap();
+    let read = async |ages: &[i64]| {
+        let shown = |age: &i64| browser_order(&age.to_string(), &[("MUG", 1, 120)], TimeDelta::minutes(*age));
+        let orders: Vec<_> = ages.iter().map(shown).collect();
+        let since = price::honoured_since(orders.iter(), GRACE).unwrap();
+        let found = sql::prices(&*tx, REGION, &BTreeSet::from([&sku]), since).await.unwrap();
+        let mut amounts: Vec<i64> = found[&sku].iter().map(|price| price.unit_price_minor).collect();
+        amounts.sort_unstable();
+        amounts
+    };
+    assert_eq!(read(&[-1]).await, [120], "both were replaced before the grace");
+    assert_eq!(read(&[0, -1]).await, [100, 120], "replaced at the very start of the grace");
+    assert_eq!(read(&[0, 60, 1]).await, [80, 100, 120], "the page that is oldest decides");
+    tx.rollback().await.unwrap();
 }
 
 async fn a_shortfall_in_the_warehouse_sells_nothing_and_harms_no_other_sku(site: Site) {
