@@ -99,7 +99,9 @@ impl Config {
 pub struct Market {
     /// Its id; part of every order's identity, so it never changes.
     pub id: MarketId,
-    /// The region that owns its orders and stock.
+    /// The region that owns its orders and stock. Its number is part of every order's id, so it must not be changed while
+    /// retries may still come: the same key would then be another id, and the retry a second order. Drain first (keep
+    /// orders away until every client has given up its retries), or make a new market with a new id.
     pub region: RegionName,
     /// The one currency of its orders.
     pub currency: Currency,

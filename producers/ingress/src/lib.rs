@@ -30,6 +30,10 @@
 //! - A browser key's prices are compared by checkout with the catalogue as of `accepted_at`, which this process stamps. A
 //!   time that the browser sends would let anyone buy at last year's prices. Shipping, tax and discounts can't be
 //!   compared with anything, so a browser key can't set them.
+//! - The server and browser keys of a market **share one space of idempotency keys**: a retry is the same order whichever
+//!   key it comes with, also after a key was rotated. So shops must use idempotency keys that nobody can guess (a UUID per
+//!   order), not order numbers: a browser key is public, and whoever guesses the next number takes it with an order of
+//!   their own, which then stands.
 //! - A request that is wrong as it stands gets 400; 422 is the idempotency conflict alone.
 //!
 //! # To add a route

@@ -96,8 +96,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else {
         return Err(problem(
-            "the Idempotency-Key header is missing: choose a key per order (your order number, or a UUID) and send \
-             the same one with every retry"
+            "the Idempotency-Key header is missing: choose a key per order that nobody can guess (a UUID, not an order \
+             number) and send the same one with every retry"
                 .to_owned(),
         ));
     };
