@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How batches of page events are taken. A message holds up to 2,500 events, so few messages make a large transaction.
+    /// How batches of page events are taken. A message holds up to 2,500 events and 512 KiB, so few messages make a large
+    /// transaction, and the prefetch is small: what is handed out ahead waits in this process's memory (64: 32 MiB at most).
     pub pages: worker::Config,
     /// How outcomes of orders are taken.
     pub orders: worker::Config,
@@ -22,7 +23,13 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            pages: worker::Config { batch: 32, batch_bytes: 2 << 20, linger_ms: 20, ..worker::Config::default() },
+            pages: worker::Config {
+                prefetch: 64,
+                batch: 32,
+                batch_bytes: 2 << 20,
+                linger_ms: 20,
+                ..worker::Config::default()
+            },
             orders: worker::Config { linger_ms: 20, ..worker::Config::default() },
             breaker: worker::BreakerConfig::default(),
             counting: Counting::default(),
@@ -73,5 +80,19 @@ pub struct Sweeping {
 impl Default for Sweeping {
     fn default() -> Self {
         Self { interval_s: 60, batch: 5_000 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_work_and_hold_few_page_batches_in_memory() {
+        let config = Config::default();
+        config.pages.check().unwrap();
+        config.orders.check().unwrap();
+        // The ingress takes at most 512 KiB in a batch.
+        assert!(usize::from(config.pages.prefetch) * (512 << 10) <= 32 << 20);
     }
 }
