@@ -88,7 +88,7 @@ async fn allocate(
     let mut lines: Vec<_> = new.iter().map(|order| (order.id(), order.lines.as_slice())).collect();
     lines.sort_by_key(|(id, _)| *id);
     sql::insert_lines(&**tx, &lines).await?;
-    let prices = match price::honoured_since(new.iter().map(|order| order.placed()), grace) {
+    let prices = match price::honoured_since(new.iter().map(New::placed), grace) {
         None => Prices::new(),
         Some(since) => {
             let checked: BTreeSet<_> = outcome::skus(new.iter().filter(|order| price::is_checked(order.placed())));
