@@ -56,7 +56,7 @@ pub(crate) async fn an_ingress_killed_in_mid_request_loses_nothing_that_it_accep
                 (key, answer.is_ok_and(|answer| answer.status == 202))
             }
         });
-        let mut requests = tokio::task::JoinSet::from_iter(posts);
+        let mut requests: tokio::task::JoinSet<_> = posts.collect();
         // The first answer says that requests are on their way; most of the others are in the middle.
         let first = requests.join_next().await.context("a request was sent")??;
         shop.kill("ingress").await?;

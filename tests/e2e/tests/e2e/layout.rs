@@ -20,7 +20,9 @@ fn level(name: &str) -> u8 {
 
 fn metadata() -> Metadata {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
-    MetadataCommand::new().manifest_path(root).no_deps().other_options(["--offline".to_owned()]).exec().unwrap()
+    let mut command = MetadataCommand::new();
+    command.manifest_path(root).no_deps().other_options(["--offline".to_owned()]);
+    command.exec().expect("the workspace's own metadata needs nothing but the workspace")
 }
 
 /// Every crate but the tests, by name.

@@ -13,7 +13,8 @@ use crate::cli::DemoArgs;
 use crate::settings::Settings;
 
 const CATALOGUE: &str = include_str!("catalogue.csv");
-const CURRENCY: &str = "EUR";
+/// Of every price in the catalogue.
+pub(super) const CURRENCY: &str = "EUR";
 const MARKET: &str = "main";
 /// Begins the keys of the generator's orders, so that those placed by hand are not taken for its own.
 pub(super) const RUN: &str = "demo";
@@ -79,11 +80,6 @@ impl Scene {
     /// SKUs and prices for the generator; the campaign article comes up as often as any other.
     pub(super) fn prices(&self) -> Vec<(String, i64)> {
         self.products.iter().map(|product| (product.sku.to_string(), product.price.minor)).collect()
-    }
-
-    /// The currency of the prices.
-    pub(super) fn currency(&self) -> String {
-        CURRENCY.to_owned()
     }
 
     /// The generator's orders that the database holds.

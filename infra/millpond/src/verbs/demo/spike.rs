@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::picture::{Picture, Totals};
 use super::report::Report;
-use super::scene::{RUN, Scene};
+use super::scene::{CURRENCY, RUN, Scene};
 use crate::cli::DemoArgs;
 
 /// A spike is ten times the trickle.
@@ -20,7 +20,7 @@ const BEFORE: Duration = Duration::from_secs(4);
 const AFTER: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long the drain may take before the demo gives up and reports what is lost.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const MAX_IN_FLIGHT: usize = 512;
 
@@ -36,7 +36,7 @@ pub(super) async fn run(scene: &Scene, args: &DemoArgs, url: &str, stop: Cancell
     let config = capacity::Config {
         run: RUN.to_owned(),
         catalogue: scene.prices(),
-        currency: scene.currency(),
+        currency: CURRENCY.to_owned(),
         max_in_flight: MAX_IN_FLIGHT,
     };
     let mut watch = Watch::new(scene, &live, spike_ends);
@@ -95,7 +95,7 @@ impl<'a> Watch<'a> {
         if elapsed >= self.spike_ends {
             let due = *self.spike_total.get_or_insert(totals.accepted);
             if self.stored >= due {
-                self.drained_after.get_or_insert(elapsed - self.spike_ends);
+                self.drained_after.get_or_insert(elapsed.saturating_sub(self.spike_ends));
             }
         }
         Ok(())
