@@ -20,7 +20,7 @@ pub(crate) struct Cli {
 /// Where the configuration comes from: defaults, then the file, then the environment, then these.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Configuration file; `millpond config default` prints a commented one.
+    /// Configuration file; `millpond config` prints a commented one.
     #[arg(long, global = true, env = "MILLPOND_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// One setting, as in the file: `--set http.bind=0.0.0.0:8080`. May be repeated.
@@ -40,10 +40,10 @@ pub(crate) enum Verb {
     Demo(DemoArgs),
     /// Bring the databases to this version's schema.
     Migrate,
-    /// Print or check the configuration.
+    /// Print every setting with its default and what it means, or check a configuration.
     Config {
         #[command(subcommand)]
-        what: ConfigVerb,
+        what: Option<ConfigVerb>,
     },
     /// Manage the API keys of storefronts and the key that signs status URLs.
     Keys {

@@ -37,7 +37,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Run { roles } => verbs::run::run(settings()?, &role::Role::set(&roles)).await,
         Verb::Demo(args) => verbs::demo::run(args, &cli.global.set).await,
         Verb::Migrate => verbs::migrate::run(&settings()?).await,
-        Verb::Config { what } => verbs::config::run(&what, settings),
+        Verb::Config { what } => verbs::config::run(what.as_ref(), settings),
         Verb::Keys { what } => verbs::keys::run(&settings()?, &what),
         Verb::Import(args) => verbs::import::run(&settings()?, &args).await,
         Verb::Doctor => verbs::doctor::run(&settings()?).await,

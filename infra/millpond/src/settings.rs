@@ -7,7 +7,7 @@ use config::{Environment, File, FileFormat};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-/// Every setting with its default and what it means. It is the lowest layer, and what `millpond config default` prints.
+/// Every setting with its default and what it means. It is the lowest layer, and what `millpond config` prints.
 pub(crate) const DEFAULT: &str = include_str!("default.toml");
 
 /// `MILLPOND__HTTP__BIND` sets `http.bind`.
@@ -82,7 +82,7 @@ impl Settings {
         let settings: Self = builder
             .build()
             .and_then(config::Config::try_deserialize)
-            .context("the configuration is not valid (`millpond config default` prints every setting)")?;
+            .context("the configuration is not valid (`millpond config` prints every setting)")?;
         settings.checked()
     }
 

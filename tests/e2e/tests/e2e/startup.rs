@@ -46,7 +46,7 @@ async fn a_port_that_is_taken_stops_the_start_and_is_named() -> Result<()> {
 
 #[tokio::test]
 async fn the_printed_configuration_is_a_valid_one() -> Result<()> {
-    let (success, printed) = millpond("", &["config", "default"]).await?;
+    let (success, printed) = millpond("", &["config"]).await?;
     assert!(success, "{printed}");
     let (success, checked) = millpond(&printed, &["config", "check"]).await?;
     assert!(success, "{checked}");
