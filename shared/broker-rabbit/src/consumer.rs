@@ -112,7 +112,8 @@ impl Consume {
         }
         let window = Window::new(channel.clone(), Arc::clone(&self.counters));
         let flusher = Arc::clone(&window);
-        let consuming = self.closing.child_token();
+        // A child of the subscription's end, so that both are pulled in one step.
+        let consuming = self.stop.child_token();
         let until = consuming.clone();
         self.tasks.spawn(async move { flusher.keep_flushing(&until).await });
 

@@ -90,6 +90,8 @@ impl Window {
     /// Resolves once every delivery is settled and told, or the window has ended. [`Window::keep_flushing`] has been
     /// stopped: one of the two hears of a settlement.
     pub(crate) async fn drained(&self) {
+        // What was settled since then, by somebody whom nobody heard.
+        self.flush().await;
         while !self.gone.is_cancelled() && self.water().unsettled() > 0 {
             let one_more = self.settled.notified();
             tokio::select! {
@@ -102,6 +104,10 @@ impl Window {
 
     /// Tells the broker what is settled, until `stop` or the end of the window. What is settled while frames are being
     /// written, or in the same turn of the scheduler, goes together.
+    ///
+    /// Nothing that is settled after `stop` is told here: a dropped subscription pulls it before it puts back what it had
+    /// buffered, and that goes back once the broker knows of the cancel. Else it would be handed out again at once, and
+    /// come back behind its neighbours.
     pub(crate) async fn keep_flushing(&self, stop: &CancellationToken) {
         loop {
             tokio::select! {
@@ -111,13 +117,27 @@ impl Window {
                 () = self.settled.notified() => {}
             }
             tokio::task::yield_now().await;
-            self.flush().await;
+            let in_order = self.sending.lock().await;
+            let frames = {
+                let mut water = self.water();
+                // Under the lock that settling takes: what is there now was settled before the stop.
+                if stop.is_cancelled() {
+                    return;
+                }
+                water.take()
+            };
+            self.tell(frames).await;
+            drop(in_order);
         }
     }
 
     pub(crate) async fn flush(&self) {
         let _in_order = self.sending.lock().await;
         let frames = self.water().take();
+        self.tell(frames).await;
+    }
+
+    async fn tell(&self, frames: Frames) {
         let settlements = frames.nacks.len() + frames.acks.len() + usize::from(frames.up_to.is_some());
         if settlements == 0 {
             return;

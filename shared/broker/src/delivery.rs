@@ -116,14 +116,16 @@ impl std::fmt::Debug for Delivery {
 /// Deliveries of one queue, across reconnects. Dropping it stops the consumer and puts back what it had buffered;
 /// deliveries already taken can still be settled.
 pub struct Subscription {
-    deliveries: mpsc::Receiver<Delivery>,
+    // First, and so dropped first: the implementation hears of the end before it is given back what was buffered.
     _stop: DropGuard,
+    deliveries: mpsc::Receiver<Delivery>,
 }
 
 impl Subscription {
-    /// For implementations: `stop` is cancelled when the subscription is dropped. The channel should hold `prefetch`.
+    /// For implementations: `stop` is cancelled when the subscription is dropped, before the deliveries that it still holds
+    /// are released. The channel should hold `prefetch`.
     pub fn new(deliveries: mpsc::Receiver<Delivery>, stop: DropGuard) -> Self {
-        Self { deliveries, _stop: stop }
+        Self { _stop: stop, deliveries }
     }
 
     /// The next delivery; `None` once the broker was closed by this process. Cancel-safe.
