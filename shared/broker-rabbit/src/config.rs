@@ -20,6 +20,9 @@ pub struct Config {
     pub heartbeat_s: u16,
     /// How long a publish waits for its confirm before its outcome is "unknown", ms.
     pub publish_timeout_ms: u64,
+    /// How long a publish waits at most for others to leave with it while confirms are on their way, µs. It never waits
+    /// where nothing is in flight.
+    pub publish_linger_us: u64,
     /// How much longer confirms are awaited once the broker has raised an alarm, ms: those under way still come, those
     /// sent since do not.
     pub blocked_grace_ms: u64,
@@ -45,6 +48,7 @@ impl Default for Config {
             reconnect_max_ms: 10_000,
             heartbeat_s: 10,
             publish_timeout_ms: 5_000,
+            publish_linger_us: 1_000,
             blocked_grace_ms: 250,
             max_in_flight: 4_096,
             max_in_flight_kib: 65_536,
@@ -63,6 +67,10 @@ impl Config {
 
     pub(crate) fn publish_timeout(&self) -> Duration {
         Duration::from_millis(self.publish_timeout_ms)
+    }
+
+    pub(crate) fn publish_linger(&self) -> Duration {
+        Duration::from_micros(self.publish_linger_us)
     }
 
     pub(crate) fn blocked_grace(&self) -> Duration {

@@ -4,7 +4,8 @@
 //! # Nouns
 //! - A **link** is one connection that comes back for ever. There are two, because an alarm that stops publishes on a
 //!   connection stops its acks, too. A **session** is a link's connection until it fails; it is then dropped whole.
-//! - The **lane** is the publishing channel, in confirm mode. A **flight** is a batch whose confirms are awaited.
+//! - The **lane** is the publishing channel, in confirm mode. A **flight** is one caller's messages whose confirms are
+//!   awaited; the **gatherer** is the task that sends for all callers, so that what is published at once leaves at once.
 //! - A **window** is a consumer channel's unsettled deliveries; its **low-water mark** is the highest tag with no
 //!   unsettled one at or below it.
 //!
@@ -32,6 +33,9 @@ mod backoff;
 mod config;
 mod consumer;
 mod fault;
+mod flight;
+mod gather;
+mod lane;
 mod link;
 mod low_water;
 mod probe;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::publisher::Lane;
+use crate::lane::Lane;
 use crate::topology::{self, DeclareError};
 
 /// How often the state of a connection is looked at besides its events, which do not tell every end.

@@ -60,8 +60,10 @@ impl Rabbit {
         for link in [&publish_link, &consume_link] {
             supervisors.spawn(Arc::clone(link).supervise(hang_up.clone()));
         }
+        let (publisher, gatherer) = Publisher::new(Arc::clone(&publish_link), &config);
+        supervisors.spawn(gatherer.run(hang_up.clone()));
         Ok(Arc::new(Self {
-            publisher: Arc::new(Publisher::new(Arc::clone(&publish_link), &config)),
+            publisher: Arc::new(publisher),
             url,
             config,
             publish_link,

@@ -59,7 +59,8 @@ pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: Request) ->
     let traceparent = intake::traceparent(&head.headers);
 
     // In a task of its own: a client that goes away drops this handler, not the publish. The slot goes with it.
-    let accepting = accept::accept(Arc::clone(&shared), Arc::clone(market), placed, traceparent);
+    // Boxed, since it holds the order, and is moved many times on its way into the task.
+    let accepting = Box::pin(accept::accept(Arc::clone(&shared), Arc::clone(market), placed, traceparent));
     let accepted = shared
         .tasks
         .spawn("order publish", async move {
