@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use events::{Contract as _, DecodeError, Envelope, OrderConfirmed, OrderRejected, Rejection};
+use events::{Contract as _, DecodeError, Envelope, OrderConfirmed, OrderOutcomes, OrderRejected, Rejection};
 use model::{Message, OrderId};
 use sea_orm::DbErr;
 use store::{Database, Transaction};
@@ -168,19 +168,25 @@ impl Orders {
 }
 
 impl Handler for Orders {
-    type Event = Outcome;
+    /// The outcomes of one message.
+    type Event = Vec<Outcome>;
 
-    fn decode(&self, message: &Message) -> Result<Outcome, DecodeError> {
-        if message.kind == OrderRejected::KIND {
-            return Ok(Outcome::Rejected(Envelope::from_message(message)?.data));
+    fn decode(&self, message: &Message) -> Result<Vec<Outcome>, DecodeError> {
+        match message.kind.as_str() {
+            OrderConfirmed::KIND => Ok(vec![Outcome::Confirmed(Envelope::from_message(message)?.data)]),
+            OrderRejected::KIND => Ok(vec![Outcome::Rejected(Envelope::from_message(message)?.data)]),
+            // Any other kind is unknown to the envelope too.
+            _ => {
+                let OrderOutcomes { confirmed, rejected, .. } = Envelope::from_message(message)?.data;
+                let confirmed = confirmed.into_iter().map(Outcome::Confirmed);
+                Ok(confirmed.chain(rejected.into_iter().map(Outcome::Rejected)).collect())
+            }
         }
-        // Any other kind than a confirmation is unknown to the envelope too.
-        Ok(Outcome::Confirmed(Envelope::from_message(message)?.data))
     }
 
-    async fn handle(&self, batch: &[Item<Outcome>]) -> Result<Vec<Verdict>, BatchError> {
+    async fn handle(&self, batch: &[Item<Vec<Outcome>>]) -> Result<Vec<Verdict>, BatchError> {
         let outcomes: Vec<&Outcome> =
-            batch.iter().map(|item| &item.event).filter(|outcome| outcome.is_of_the_order()).collect();
+            batch.iter().flat_map(|item| &item.event).filter(|outcome| outcome.is_of_the_order()).collect();
         self.count(&outcomes).await.map_err(failed)?;
         Ok(vec![Verdict::Done; batch.len()])
     }

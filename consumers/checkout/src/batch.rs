@@ -110,7 +110,7 @@ async fn allocate(
         })
         .collect();
     sql::reject(&**tx, &rejected).await?;
-    let mut events: Vec<_> = decided.iter().map(|(order, outcome)| outcome::announce(order, outcome)).collect();
+    let mut events = outcome::announce(region.number, &decided, at);
     events.extend(outcome::crossings(&region.name, &stock, &allocation.taken, at));
     outbox::insert(&region.database, tx, &events).await?;
     Ok(allocation)

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use broker::layout;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::{
-    Band, Contract, Envelope, OrderConfirmed, OrderLine, OrderPlaced, OrderRejected, OrderState, Rejection,
-    StockChanged,
+    Band, Contract, Envelope, OrderConfirmed, OrderLine, OrderOutcomes, OrderPlaced, OrderRejected, OrderState,
+    Rejection, StockChanged,
 };
-use model::{EventId, OrderId, RegionName, Sku};
+use model::{EventId, OrderId, RegionName, RegionNumber, Sku, headers};
 use store::outbox::Outgoing;
 
 use crate::allocate::{Allocation, Basket, Outcome, allocate};
@@ -91,37 +91,59 @@ pub(crate) fn state(outcome: &Outcome) -> OrderState {
     }
 }
 
-/// The event that tells of the order's outcome.
-pub(crate) fn announce(order: &New<'_>, outcome: &Outcome) -> Outgoing {
+/// The events that tell how `orders` ended: as few as their sizes allow.
+pub(crate) fn announce(region: RegionNumber, orders: &[(&New<'_>, &Outcome)], at: DateTime<Utc>) -> Vec<Outgoing> {
+    let mut events = Vec::new();
+    let (mut gathered, mut lines) = (OrderOutcomes::new(region), 0);
+    for (order, outcome) in orders {
+        let full = gathered.len() == OrderOutcomes::MAX_ORDERS || lines + order.lines.len() > OrderOutcomes::MAX_LINES;
+        if full && !gathered.is_empty() {
+            events.push(outcomes(at, std::mem::replace(&mut gathered, OrderOutcomes::new(region))));
+            lines = 0;
+        }
+        lines += order.lines.len();
+        add(&mut gathered, order, outcome);
+    }
+    if !gathered.is_empty() {
+        events.push(outcomes(at, gathered));
+    }
+    events
+}
+
+fn add(outcomes: &mut OrderOutcomes, order: &New<'_>, outcome: &Outcome) {
     let placed = order.placed();
     match outcome {
-        Outcome::Confirmed => {
-            let confirmed = OrderConfirmed {
-                order_id: placed.order_id,
-                market: placed.market.clone(),
-                region: placed.region,
-                accepted_at: placed.accepted_at,
-                confirmed_at: order.at,
-                currency: placed.currency,
-                total_minor: placed.total_minor,
-                lines: order.lines.clone(),
-                attribution: placed.attribution.clone(),
-            };
-            message(order.at, confirmed, order.event.traceparent.clone())
-        }
-        Outcome::Rejected(reason) => {
-            let rejected = OrderRejected {
-                order_id: placed.order_id,
-                market: placed.market.clone(),
-                region: placed.region,
-                accepted_at: placed.accepted_at,
-                rejected_at: order.at,
-                reason: reason.clone(),
-                attribution: placed.attribution.clone(),
-            };
-            message(order.at, rejected, order.event.traceparent.clone())
-        }
+        Outcome::Confirmed => outcomes.confirmed.push(OrderConfirmed {
+            order_id: placed.order_id,
+            market: placed.market.clone(),
+            region: placed.region,
+            accepted_at: placed.accepted_at,
+            confirmed_at: order.at,
+            currency: placed.currency,
+            total_minor: placed.total_minor,
+            lines: order.lines.clone(),
+            attribution: placed.attribution.clone(),
+        }),
+        Outcome::Rejected(reason) => outcomes.rejected.push(OrderRejected {
+            order_id: placed.order_id,
+            market: placed.market.clone(),
+            region: placed.region,
+            accepted_at: placed.accepted_at,
+            rejected_at: order.at,
+            reason: reason.clone(),
+            attribution: placed.attribution.clone(),
+        }),
     }
+    if let Some(traceparent) = &order.event.traceparent {
+        outcomes.traceparents.insert(placed.order_id, traceparent.clone());
+    }
+}
+
+fn outcomes(at: DateTime<Utc>, outcomes: OrderOutcomes) -> Outgoing {
+    let count = outcomes.len();
+    let mut event = message(at, outcomes);
+    event.message.headers.insert(headers::EVENT_COUNT.to_owned(), count.to_string());
+    event
 }
 
 /// One event for each SKU whose availability crossed a band; a batch that crosses two is one change.
@@ -138,7 +160,7 @@ pub(crate) fn crossings(
             let before = Band::of(stock.available(), stock.low_threshold);
             let band = Band::of(stock.available() - units, stock.low_threshold);
             let changed = StockChanged { region: region.clone(), sku: sku.clone(), band, version: stock.version + 1 };
-            (band != before).then(|| message(at, changed, None))
+            (band != before).then(|| message(at, changed))
         })
         .collect()
 }
@@ -148,7 +170,7 @@ pub(crate) fn skus<'a>(orders: impl IntoIterator<Item = &'a New<'a>>) -> BTreeSe
     orders.into_iter().flat_map(|order| order.basket.iter().map(|(sku, _)| sku)).collect()
 }
 
-fn message<P: Contract>(at: DateTime<Utc>, data: P, traceparent: Option<String>) -> Outgoing {
-    let event = Envelope { id: EventId::at(at), source: SOURCE.to_owned(), occurred_at: at, traceparent, data };
+fn message<P: Contract>(at: DateTime<Utc>, data: P) -> Outgoing {
+    let event = Envelope { id: EventId::at(at), source: SOURCE.to_owned(), occurred_at: at, traceparent: None, data };
     Outgoing::event(layout::facts_exchange().as_str(), &event)
 }

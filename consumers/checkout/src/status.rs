@@ -5,11 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache::{Cache, OrderStatus};
-use futures::{StreamExt as _, stream};
 use tokio::sync::mpsc;
-
-/// Statuses written at once: Redis pipelines them on its one connection.
-const AT_ONCE: usize = 64;
 
 /// Where a batch leaves its outcomes after the commit.
 #[derive(Debug, Clone)]
@@ -49,7 +45,7 @@ impl StatusWriter {
     /// Writes until the last [`StatusQueue`] is gone and the queue is empty. Every write is bounded by the cache.
     pub(crate) async fn run(mut self) {
         while let Some(statuses) = self.receiver.recv().await {
-            stream::iter(&statuses).for_each_concurrent(AT_ONCE, |status| self.cache.put_status(status)).await;
+            self.cache.put_statuses(&statuses).await;
         }
         let dropped = self.dropped.load(Ordering::Relaxed);
         tracing::debug!(dropped, "no more statuses for the cache");

@@ -74,7 +74,7 @@ impl Lookup {
         }
         match self.ask(id).await {
             Ok(Some(status)) => {
-                self.cache.put_status(&status).await;
+                self.cache.put_statuses(std::slice::from_ref(&status)).await;
                 Ok(Known::Committed(status))
             }
             Ok(None) => Ok(cached.map_or(Known::Queued, Known::Committed)),

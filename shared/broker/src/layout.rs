@@ -3,7 +3,7 @@
 //! | exchange | routing key | queue | on |
 //! |---|---|---|---|
 //! | `millpond.orders.v1` | `order.placed.<region>` | `millpond.checkout.<region>.v1` | the orders broker |
-//! | `millpond.facts.v1` | `order.confirmed`, `order.rejected` | `millpond.analytics.orders.v1` | the orders broker |
+//! | `millpond.facts.v1` | `order.outcomes`, `order.confirmed`, `order.rejected` | `millpond.analytics.orders.v1` | the orders broker |
 //! | `millpond.facts.v1` | `product.changed`, `stock.changed` | `millpond.invalidation.v1` | the orders broker |
 //! | `millpond.pages.v1` | `page.batch` | `millpond.analytics.pages.v1` | the events broker |
 //!
@@ -15,7 +15,7 @@ use model::RegionName;
 use crate::topology::{ExchangeName, QueueName, QueueSpec, Topology};
 
 /// What the outbox says and the ingress never does: orders' outcomes, catalogue and stock changes.
-const FACTS_TO_ANALYTICS: [&str; 2] = ["order.confirmed", "order.rejected"];
+const FACTS_TO_ANALYTICS: [&str; 3] = ["order.outcomes", "order.confirmed", "order.rejected"];
 const FACTS_TO_INVALIDATION: [&str; 2] = ["product.changed", "stock.changed"];
 /// A batch of page events.
 pub const PAGE_BATCH_KEY: &str = "page.batch";

@@ -48,10 +48,10 @@ async fn a_late_status_never_hides_a_newer_one() {
     for cache in both().await {
         assert_eq!(cache.get_status(order("k")).await, None);
         let newest = status(3, rejected.clone());
-        cache.put_status(&status(1, OrderState::Placed)).await;
-        cache.put_status(&newest).await;
-        cache.put_status(&status(2, OrderState::Paid)).await;
-        cache.put_status(&status(3, OrderState::Placed)).await;
+        cache.put_statuses(&[status(1, OrderState::Placed)]).await;
+        cache.put_statuses(std::slice::from_ref(&newest)).await;
+        cache.put_statuses(&[status(2, OrderState::Paid)]).await;
+        cache.put_statuses(&[status(3, OrderState::Placed)]).await;
         assert_eq!(cache.get_status(order("k")).await, Some(newest), "{cache:?}");
         assert_eq!((cache.stats().hits, cache.stats().misses), (1, 1));
     }
@@ -61,7 +61,7 @@ async fn a_late_status_never_hides_a_newer_one() {
 async fn of_many_concurrent_writers_the_highest_version_stays() {
     for cache in both().await {
         let versions: Vec<OrderStatus> = (1..=50).map(|n| status((n * 37) % 51, OrderState::Placed)).collect();
-        futures::future::join_all(versions.iter().map(|status| cache.put_status(status))).await;
+        futures::future::join_all(versions.iter().map(|status| cache.put_statuses(std::slice::from_ref(status)))).await;
         assert_eq!(cache.get_status(order("k")).await.unwrap().version, 50, "{cache:?}");
     }
 }
@@ -113,7 +113,7 @@ async fn a_tag_that_redis_lost_counts_as_just_purged() {
 async fn without_redis_a_read_is_a_miss_a_purge_is_an_error_and_it_comes_back_by_itself() {
     let mut server = PrivateRedis::start().await.unwrap();
     let cache = Cache::open(&Config { url: server.url().into(), ..patient() }).await.unwrap();
-    cache.put_status(&status(1, OrderState::Confirmed)).await;
+    cache.put_statuses(&[status(1, OrderState::Confirmed)]).await;
     assert!(cache.get_status(order("k")).await.is_some());
 
     server.kill().await.unwrap();

@@ -18,6 +18,7 @@
 mod catalogue;
 mod envelope;
 mod order;
+mod outcomes;
 mod page;
 mod schema;
 
@@ -27,5 +28,6 @@ pub use order::{
     Attribution, OrderConfirmed, OrderLine, OrderPlaced, OrderRejected, OrderState, Pricing, Quantity, QuantityError,
     Rejection, Shortage,
 };
+pub use outcomes::OrderOutcomes;
 pub use page::{PageBatch, PageEvent, PageEventKind, Product};
 pub use schema::{GoldenSchema, schemas};

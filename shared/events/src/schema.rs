@@ -5,6 +5,7 @@ use schemars::{Schema, schema_for};
 use crate::catalogue::{ProductChanged, StockChanged};
 use crate::envelope::Contract;
 use crate::order::{OrderConfirmed, OrderPlaced, OrderRejected, OrderState};
+use crate::outcomes::OrderOutcomes;
 use crate::page::PageBatch;
 
 /// A schema and the name of its golden file.
@@ -26,6 +27,7 @@ pub fn schemas() -> Vec<GoldenSchema> {
         of::<OrderPlaced>(),
         of::<OrderConfirmed>(),
         of::<OrderRejected>(),
+        of::<OrderOutcomes>(),
         of::<PageBatch>(),
         of::<ProductChanged>(),
         of::<StockChanged>(),

@@ -1,5 +1,5 @@
 use chrono::TimeDelta;
-use events::{Attribution, Envelope, OrderConfirmed, OrderLine, OrderRejected, Rejection};
+use events::{Attribution, Envelope, OrderConfirmed, OrderLine, OrderOutcomes, OrderRejected, Rejection};
 use model::{Clock, Currency, OrderId, RegionNumber};
 use worker::Handler as _;
 
@@ -31,6 +31,11 @@ pub(super) fn confirmed(clock: &dyn Clock, key: &str) -> OrderConfirmed {
     }
 }
 
+/// Outcomes as single messages.
+fn singly<const N: usize>(outcomes: [Outcome; N]) -> [Vec<Outcome>; N] {
+    outcomes.map(|outcome| vec![outcome])
+}
+
 impl Fixture {
     fn confirmed(&self, key: &str) -> Outcome {
         Outcome::Confirmed(confirmed(&*self.clock, key))
@@ -53,9 +58,10 @@ impl Fixture {
 async fn revenue_counts_once_per_order_however_often_it_is_told() {
     for fixture in both().await {
         let orders = fixture.orders();
-        let first = items([fixture.confirmed("a"), fixture.confirmed("b"), fixture.confirmed("a")]);
+        let first = items(singly([fixture.confirmed("a"), fixture.confirmed("b"), fixture.confirmed("a")]));
         handle(&orders, &first).await;
-        handle(&fixture.orders(), &items([fixture.confirmed("b"), fixture.rejected("c", Rejection::Expired)])).await;
+        handle(&fixture.orders(), &items([vec![fixture.confirmed("b"), fixture.rejected("c", Rejection::Expired)]]))
+            .await;
         handle(&orders, &first).await;
         assert_eq!(fixture.numbers(TOTALS).await, [2, 6, 3_998, 1]);
     }
@@ -65,7 +71,7 @@ async fn revenue_counts_once_per_order_however_often_it_is_told() {
 async fn a_conflicting_second_post_is_no_outcome_of_the_order() {
     for fixture in both().await {
         let conflict = fixture.rejected("a", Rejection::IdempotencyConflict);
-        handle(&fixture.orders(), &items([conflict, fixture.confirmed("a")])).await;
+        handle(&fixture.orders(), &items(singly([conflict, fixture.confirmed("a")]))).await;
         assert_eq!(fixture.numbers(TOTALS).await, [1, 3, 1_999, 0]);
     }
 }
@@ -73,7 +79,7 @@ async fn a_conflicting_second_post_is_no_outcome_of_the_order() {
 #[tokio::test]
 async fn an_order_counts_in_the_minute_in_which_it_was_accepted() {
     for fixture in both().await {
-        handle(&fixture.orders(), &items([fixture.confirmed("a")])).await;
+        handle(&fixture.orders(), &items(singly([fixture.confirmed("a")]))).await;
         let at_noon = "2026-11-27T12:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap();
         let sql = "DELETE FROM revenue_rollups_minute WHERE minute = $1 AND campaign = 'black friday'";
         fixture.execute(sql, [at_noon.into()]).await;
@@ -82,7 +88,7 @@ async fn an_order_counts_in_the_minute_in_which_it_was_accepted() {
 }
 
 #[tokio::test]
-async fn both_kinds_of_outcome_are_read_from_their_messages() {
+async fn outcomes_are_read_from_single_messages_and_from_one_for_many() {
     let [fixture, _] = both().await;
     let (Outcome::Confirmed(confirmed), Outcome::Rejected(rejected)) =
         (fixture.confirmed("a"), fixture.rejected("b", Rejection::Expired))
@@ -91,7 +97,14 @@ async fn both_kinds_of_outcome_are_read_from_their_messages() {
     };
     let orders = fixture.orders();
     let message = Envelope::new(&*fixture.clock, "checkout", confirmed.clone()).to_message();
-    assert_eq!(orders.decode(&message), Ok(Outcome::Confirmed(confirmed)));
+    assert_eq!(orders.decode(&message), Ok(vec![Outcome::Confirmed(confirmed.clone())]));
     let message = Envelope::new(&*fixture.clock, "checkout", rejected.clone()).to_message();
-    assert_eq!(orders.decode(&message), Ok(Outcome::Rejected(rejected)));
+    assert_eq!(orders.decode(&message), Ok(vec![Outcome::Rejected(rejected.clone())]));
+    let many = OrderOutcomes {
+        confirmed: vec![confirmed.clone()],
+        rejected: vec![rejected.clone()],
+        ..OrderOutcomes::new(RegionNumber(1))
+    };
+    let message = Envelope::new(&*fixture.clock, "checkout", many).to_message();
+    assert_eq!(orders.decode(&message), Ok(vec![Outcome::Confirmed(confirmed), Outcome::Rejected(rejected)]));
 }

@@ -85,5 +85,5 @@ async fn orders_survive_connections_that_are_cut_in_the_midst_of_transactions() 
     // The site's own connections were cut, too, and the pool tries them only after some idle seconds: look through others.
     let site = Site::postgres_at(database.url()).await;
     assert_eq!(site.reserved("MUG").await, 300);
-    assert_eq!(site.outbox("order.confirmed").await, 300);
+    assert_eq!(site.told().await, (300, 0));
 }

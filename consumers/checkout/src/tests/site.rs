@@ -1,13 +1,13 @@
 //! A database of one's own, with workers on it.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::{Envelope, OrderPlaced};
+use events::{Envelope, OrderOutcomes, OrderPlaced};
 use sea_orm::{ConnectionTrait as _, Value};
 use store::{DatabaseConfig, Databases, RegionConfig};
 use tempfile::TempDir;
@@ -128,6 +128,30 @@ impl Site {
     /// State of each order, by idempotency key.
     pub(crate) async fn states(&self) -> BTreeMap<String, String> {
         self.texts("SELECT idempotency_key AS k, state AS v FROM orders").await
+    }
+
+    /// The outcomes that wait in the outbox; no order is in there twice.
+    pub(crate) async fn outcomes(&self) -> OrderOutcomes {
+        let database = &self.databases.databases()[0];
+        let sql = "SELECT body FROM outbox WHERE kind = 'order.outcomes'";
+        let mut all = OrderOutcomes::new(REGION);
+        for row in database.read().query_all_raw(database.statement(sql, [])).await.unwrap() {
+            let body: Vec<u8> = row.try_get("", "body").unwrap();
+            let OrderOutcomes { confirmed, rejected, .. } =
+                serde_json::from_slice::<Envelope<OrderOutcomes>>(&body).unwrap().data;
+            all.confirmed.extend(confirmed);
+            all.rejected.extend(rejected);
+        }
+        let ids =
+            all.confirmed.iter().map(|order| order.order_id).chain(all.rejected.iter().map(|order| order.order_id));
+        assert_eq!(ids.collect::<BTreeSet<_>>().len(), all.len(), "an order's outcome is told once");
+        all
+    }
+
+    /// How many confirmed and rejected orders the outbox tells of.
+    pub(crate) async fn told(&self) -> (usize, usize) {
+        let outcomes = self.outcomes().await;
+        (outcomes.confirmed.len(), outcomes.rejected.len())
     }
 
     /// How many events of `kind` wait in the outbox.

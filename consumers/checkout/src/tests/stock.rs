@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use events::{Band, Envelope, OrderConfirmed, OrderPlaced, StockChanged};
+use events::{Band, Envelope, OrderPlaced, StockChanged};
 use futures::future::join_all;
 use model::Message;
 use store::outbox;
@@ -64,7 +64,7 @@ async fn of_five_hundred_buyers_for_a_hundred_units_exactly_a_hundred_get_one(si
     assert_eq!(states.len(), 500);
     assert_eq!(states.values().filter(|state| *state == "confirmed").count(), 100);
     assert_eq!(states.values().filter(|state| *state == "rejected").count(), 400);
-    assert_eq!((site.outbox("order.confirmed").await, site.outbox("order.rejected").await), (100, 400));
+    assert_eq!(site.told().await, (100, 400));
     let told = site.outbox("stock.changed").await;
     assert!((1..=2).contains(&told), "in to low to out, or in to out within one batch: {told}");
 }
@@ -132,8 +132,7 @@ async fn duplicate_lines_are_one_line_and_one_movement(site: Site) {
                  CAST(quantity AS text) || ' at ' || CAST(unit_price_minor AS text) AS v FROM order_lines";
     let lines: Vec<String> = site.texts(lines).await.into_values().collect();
     assert_eq!(lines, ["3 at 100", "1 at 50"], "a price of its own is a line of its own");
-    let confirmed = told(&site).await.into_iter().find(|message| message.kind == "order.confirmed").unwrap();
-    let confirmed = Envelope::<OrderConfirmed>::from_message(&confirmed).unwrap().data;
+    let confirmed = site.outcomes().await.confirmed.remove(0);
     assert_eq!((confirmed.order_id, confirmed.total_minor), (twice.order_id, 350));
     assert_eq!(confirmed.lines.iter().map(|line| line.quantity.get()).collect::<Vec<_>>(), [3, 1]);
 }
@@ -157,15 +156,9 @@ async fn every_order_ends_once_and_is_told_once(site: Site) {
     let reasons = site.texts(codes).await;
     assert!(reasons["short"].contains("out_of_stock") && reasons["unknown"].contains("unknown_sku"), "{reasons:?}");
     assert_eq!((site.reserved("MUG").await, site.reserved("CUP").await), (3, 1), "all or nothing");
-    let mut told: Vec<String> = told(&site)
-        .await
-        .into_iter()
-        .filter(|m| m.kind.starts_with("order."))
-        .map(|message| {
-            let body: serde_json::Value = serde_json::from_slice(&message.body).unwrap();
-            body["data"]["order_id"].as_str().unwrap().to_owned()
-        })
-        .collect();
+    let outcomes = site.outcomes().await;
+    let confirmed = outcomes.confirmed.iter().map(|order| order.order_id.to_string());
+    let mut told: Vec<String> = confirmed.chain(outcomes.rejected.iter().map(|o| o.order_id.to_string())).collect();
     told.sort();
     let mut ids: Vec<String> = orders.iter().map(|order| order.order_id.to_string()).collect();
     ids.sort();

@@ -92,9 +92,9 @@ async fn without_its_database_an_unknown_order_is_503_and_a_cached_one_is_told()
     assert_eq!(answer.json()["code"], "status_unavailable");
     assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
 
-    fixture.cache.put_status(&status("a", 2, OrderState::Paid)).await;
+    fixture.cache.put_statuses(&[status("a", 2, OrderState::Paid)]).await;
     assert_eq!(fixture.get(&fixture.path("a", "body", "")).await.json()["state"], "paid");
-    fixture.cache.put_status(&status("a", 3, OrderState::Confirmed)).await;
+    fixture.cache.put_statuses(&[status("a", 3, OrderState::Confirmed)]).await;
     assert_eq!(fixture.get(&fixture.path("a", "body", "")).await.json()["state"], "confirmed");
 }
 

@@ -130,7 +130,7 @@ async fn a_stream_opens_without_the_database_and_tells_what_the_cache_knows() {
     let fixture = without_database(Config { lookup_timeout_ms: 100, stream_max_s: 1, ..quick() }).await;
     let silent = fixture.stream("a").await;
     assert_eq!((silent.status.as_u16(), told(&silent).len()), (200, 0));
-    fixture.cache.put_status(&status("a", 1, OrderState::Confirmed)).await;
+    fixture.cache.put_statuses(&[status("a", 1, OrderState::Confirmed)]).await;
     assert_eq!(states(&fixture.stream("a").await), ["confirmed"]);
     assert!(fixture.cache.get_status(order("a")).await.is_some());
 }

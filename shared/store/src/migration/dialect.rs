@@ -16,6 +16,10 @@ const WORDS: [(&str, &str, &str); 9] = [
     ("{true}", "true", "1"),
 ];
 
+/// Statements that only one of them needs.
+const ALONE: [(&str, &str, &str); 1] =
+    [("{outbox bodies uncompressed}", "ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL", "")];
+
 /// How a table's storage is set up. `{table}` is the usual one. `{hot table}` leaves room on each page, so that an update
 /// stays on it and touches no index. `{queue table}` is emptied as fast as it is filled, so it is vacuumed by the
 /// number of dead rows and not by their share.
@@ -32,7 +36,7 @@ const STORAGE: [(&str, &str, &str); 3] = [
 
 /// `statement` in the words of `backend`.
 pub(super) fn render(statement: &str, backend: DbBackend) -> String {
-    WORDS.iter().chain(&STORAGE).fold(statement.to_owned(), |sql, (word, postgres, sqlite)| {
+    WORDS.iter().chain(&STORAGE).chain(&ALONE).fold(statement.to_owned(), |sql, (word, postgres, sqlite)| {
         sql.replace(word, if backend == DbBackend::Postgres { postgres } else { sqlite })
     })
 }
