@@ -108,6 +108,9 @@ machine() {
   note_text machine.began "$(date -u +%FT%TZ)"
   note machine.load_before "$(cut -d ' ' -f 1 /proc/loadavg)"
   note machine.seconds "$seconds"
+  awk '{ exit !($1 > 0.5) }' /proc/loadavg &&
+    say "something else has been running on this machine (load $(cut -d ' ' -f 1 /proc/loadavg)): figures may be too low"
+  return 0
 }
 
 section_g() {

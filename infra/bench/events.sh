@@ -22,6 +22,6 @@ section_f() {
     say "  the backlog is not drained yet: measured over what is"
   cpu_end f.count "$(sql "SELECT count(*) FROM page_events_seen")" ""
   note f.backlog "$backlog"
-  figure f.counted_per_s "$(rows_rate page_events_seen seen_at)" events/s "drain of $backlog page events into rollups"
+  figure f.counted_per_s "$(rows_rate page_events_seen seen_at)" events/s "drain of a backlog of page events into rollups"
   shop_close
 }

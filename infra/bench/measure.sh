@@ -7,8 +7,24 @@ watched=()
 watch() { watched+=("$1:$2"); }
 
 # Clock ticks spent so far: "NAME TICKS" a line; `machine` is everything that was not idle. Children that have ended count
-# with their parents, which the kernel adds up where it is waited for them.
+# with their parents, which the kernel adds up where it is waited for them. Of a role also its threads, by their names:
+# "NAME:THREAD TICKS".
 cpu_ticks() {
+  local role
+  processes_ticks
+  for role in "${roles[@]}"; do threads_ticks "$role" "$(running "$role")"; done
+}
+
+threads_ticks() {
+  cat "/proc/$2/task/"*/stat 2>/dev/null | awk -v role="$1" '
+    {
+      name = $0; sub(/^[0-9]+ \(/, "", name); sub(/\) [A-Z] .*$/, "", name); gsub(/[^A-Za-z0-9_-]+/, "_", name)
+      sub(/^.*\) /, ""); ticks[name] += $12 + $13
+    }
+    END { for (name in ticks) print role ":" name, ticks[name] }' | sort
+}
+
+processes_ticks() {
   cat /proc/stat /proc/[0-9]*/stat 2>/dev/null | awk -v watched="${watched[*]}" '
     /^cpu / { machine = $2 + $3 + $4 + $7 + $8; next }
     # The name in brackets may hold spaces: the fields are counted after it.
@@ -41,6 +57,8 @@ cpu_end() {
   while read -r name cpu_s us; do
     if [ "$name" = cores ]; then
       note "$path.cpu.busy_cores" "$cpu_s"
+    elif [[ $name = *:* ]]; then
+      note "$path.threads.${name%:*}.${name#*:}.us_each" "$us"
     else
       note "$path.cpu.$name.cpu_s" "$cpu_s"
       note "$path.cpu.$name.us_each" "$us"
@@ -53,9 +71,8 @@ cpu_end() {
     FILENAME ~ /load.cpu$/ { load_s += $1 + $2; next }
     FILENAME ~ /before$/ { before[$1] = $2; next }
     $1 == "machine" { machine = ($2 - before[$1]) / hz; next }
-    $1 in before { spent = ($2 - before[$1]) / hz; known += spent; line($1, spent); next }
-    # It was started in between.
-    { spent = $2 / hz; known += spent; line($1, spent) }
+    # What was not there before was started in between. Threads are counted with their process already.
+    { spent = ($2 - before[$1]) / hz; line($1, spent); if ($1 !~ /:/) known += spent }
     END {
       if (load_name != "") { line(load_name, load_s); known += load_s }
       line("other", machine > known ? machine - known : 0)
@@ -65,13 +82,14 @@ cpu_end() {
   ' "$scratch/load.cpu" "$scratch/cpu.before" "$scratch/cpu.after")
 }
 
-# Runs a client within a bound of time, keeps its output in $said and adds up its CPU.
+# Runs a client within a bound of time, keeps its output in $said and adds up its CPU. In the foreground, so that a Ctrl-C
+# ends it, too.
 said=
 timed() {
   local limit=$1 status=0 TIMEFORMAT='%3U %3S'
   shift
   said=$scratch/load.out
-  { time timeout --kill-after 5 "$limit" "$@" >"$said" 2>"$scratch/load.err"; } 2>"$scratch/load.time" || status=$?
+  { time timeout --foreground --kill-after 5 "$limit" "$@" >"$said" 2>"$scratch/load.err"; } 2>"$scratch/load.time" || status=$?
   cat "$scratch/load.time" >>"$scratch/load.cpu"
   if [ $status != 0 ]; then
     tail -n 20 "$scratch/load.err" "$said" >&2

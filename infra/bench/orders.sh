@@ -63,6 +63,6 @@ drain() {
     say "  the backlog is not drained yet: measured over what is"
   cpu_end "d.$2" "$(sql "SELECT count(*) FROM orders")" ""
   note "d.$2.backlog" "$backlog"
-  figure "d.$2.per_s" "$(rows_rate orders created_at)" orders/s "drain of $backlog orders by one checkout, $3"
+  figure "d.$2.per_s" "$(rows_rate orders created_at)" orders/s "drain of a backlog by one checkout, $3"
   shop_close
 }

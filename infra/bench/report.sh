@@ -127,20 +127,23 @@ print_cpu() {
     { us[process[$2], run[$1]] = $3 }
     END {
       for (j = 1; j <= processes; j++) {
-        # What is summed up comes last.
-        if (name[j] ~ /^(other|total|cores)$/) continue
+        # Threads stand below their process, and what is summed up comes last.
+        if (name[j] ~ /^(other|total|cores)$/ || name[j] ~ /:/) continue
         order[++lines] = j
+        for (k = 1; k <= processes; k++) if (index(name[k], name[j] ":") == 1) order[++lines] = k
       }
       split("other total cores", last, " ")
       for (j = 1; j <= 3; j++) if (last[j] in process) order[++lines] = process[last[j]]
-      # Six columns at once fit a terminal.
-      for (first = 1; first <= runs; first += 6) {
-        printf "%-14s", ""
-        for (i = first; i <= runs && i < first + 6; i++) printf "%16s", title[i]
+      # Five columns at once fit a terminal.
+      for (first = 1; first <= runs; first += 5) {
+        printf "%-22s", ""
+        for (i = first; i <= runs && i < first + 5; i++) printf "%16s", title[i]
         print ""
         for (j = 1; j <= lines; j++) {
-          printf "%-14s", name[order[j]]
-          for (i = first; i <= runs && i < first + 6; i++) printf "%16s", ((order[j], i) in us ? us[order[j], i] : "")
+          label = name[order[j]]
+          if (label ~ /:/) { sub(/^.*:/, "  . ", label) }
+          printf "%-22s", label
+          for (i = first; i <= runs && i < first + 5; i++) printf "%16s", ((order[j], i) in us ? us[order[j], i] : "")
           print ""
         }
         print ""

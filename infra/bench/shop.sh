@@ -65,6 +65,8 @@ shop_close() {
 declare -A ports began_us
 roles=()
 role_start() {
+  # The port of an earlier start stands in the log.
+  rm -f "$shop/$1.log"
   began_us[$1]=${EPOCHREALTIME/[.,]/}
   launch "$shop/$1.log" env -C "$shop" "$millpond" --config millpond.toml run "$1"
   remember "$1" "$launched"
@@ -79,7 +81,7 @@ role_ready() {
   until [ -n "${ports[$1]:-}" ] && [ "$(http_status "${ports[$1]}" /readyz)" = 200 ]; do
     running "$1" >/dev/null || { tail -n 20 "$shop/$1.log" >&2; die "the role $1 ended"; }
     [ $SECONDS -lt $deadline ] || { tail -n 20 "$shop/$1.log" >&2; die "the role $1 is not ready after a minute"; }
-    sleep 0.005
+    sleep 0.01
     log=$(<"$shop/$1.log")
     [[ ! $log =~ listening\ on\ http://127\.0\.0\.1:([0-9]+) ]] || ports[$1]=${BASH_REMATCH[1]}
   done
