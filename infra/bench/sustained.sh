@@ -10,8 +10,8 @@ section_e() {
   sustained e.spread servers 1000 "1,000 SKUs"
 }
 
-# sustained PATH servers|embedded SKUS LABEL: doubles or halves until the rate is caught between two, bisects to 6%, and
-# holds what it found for three times as long (30 s by default).
+# sustained PATH servers|embedded SKUS LABEL: catches the rate between one that is held and one that is not, bisects to 6%,
+# and holds what it found for three times as long (30 s by default).
 sustained() {
   local path=$1 label="sustained, $4" low=0 high=0 rate=8000 tries=0
   while [ $tries -lt 8 ]; do
@@ -21,7 +21,9 @@ sustained() {
     if [ "$high" = 0 ]; then
       rate=$((low * 3 / 2))
     elif [ "$low" = 0 ]; then
-      rate=$((high * 3 / 5))
+      # What was stored meanwhile is a good guess.
+      rate=$(awk -v rate="$high" -v stored="$stored_per_s" \
+        'BEGIN { printf "%d", (stored < 0.4 * rate ? 0.4 * rate : (stored > 0.9 * rate ? 0.9 * rate : stored)) }')
     else
       [ $((100 * (high - low))) -ge $((6 * high)) ] || break
       rate=$(((low + high) / 2))
