@@ -16,7 +16,7 @@
 # ${TMPDIR:-/tmp}; all of it is gone afterwards, also after Ctrl-C. Nothing else should run on the machine meanwhile. wrk,
 # curl and sqlite3 are installed with apt where they are missing. A target that is not met is said in the table, and is no
 # error.
-set -euo pipefail
+set -Eeuo pipefail
 export LC_ALL=C
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -155,6 +155,7 @@ dir=$scratch
 notes=$scratch/notes table=$scratch/table verdicts=$scratch/verdicts cpu_notes=$scratch/cpu
 touch "$notes" "$table" "$verdicts" "$cpu_notes"
 trap clean EXIT
+trap 'say "failed: $BASH_COMMAND (${FUNCNAME[0]:-main}, line $LINENO)"' ERR
 trap 'exit 130' INT TERM
 
 programs

@@ -16,7 +16,7 @@ cpu_ticks() {
 }
 
 threads_ticks() {
-  cat "/proc/$2/task/"*/stat 2>/dev/null | awk -v role="$1" '
+  { cat "/proc/$2/task/"*/stat 2>/dev/null || true; } | awk -v role="$1" '
     {
       name = $0; sub(/^[0-9]+ \(/, "", name); sub(/\) [A-Z] .*$/, "", name); gsub(/[^A-Za-z0-9_-]+/, "_", name)
       sub(/^.*\) /, ""); ticks[name] += $12 + $13
@@ -25,7 +25,8 @@ threads_ticks() {
 }
 
 processes_ticks() {
-  cat /proc/stat /proc/[0-9]*/stat 2>/dev/null | awk -v watched="${watched[*]}" '
+  # Some end between the listing and the reading.
+  { cat /proc/stat /proc/[0-9]*/stat 2>/dev/null || true; } | awk -v watched="${watched[*]}" '
     /^cpu / { machine = $2 + $3 + $4 + $7 + $8; next }
     # The name in brackets may hold spaces: the fields are counted after it.
     /^[0-9]+ \(/ { pid = $1; sub(/^.*\) /, ""); parent[pid] = $2; ticks[pid] = $12 + $13 + $14 + $15 }
@@ -134,7 +135,7 @@ offer() {
 
 # json_number FILE PATH: a number by its dotted path. There may be no jq on the machine.
 json_number() {
-  grep -oE '"([^"\\]|\\.)*"[[:space:]]*:?|[][{}]|[-+]?[0-9][-+0-9.eE]*' "$1" | awk -v path="$2" '
+  { grep -oE '"([^"\\]|\\.)*"[[:space:]]*:?|[][{}]|[-+]?[0-9][-+0-9.eE]*' "$1" || true; } | awk -v path="$2" '
     { first = substr($0, 1, 1) }
     first == "\"" { if (/:$/) { key = $0; gsub(/"|[ \t]*:$/, "", key) } next }
     first == "{" || first == "[" { name[++depth] = key; key = ""; next }

@@ -149,6 +149,9 @@ epoch() {
   if [ "$kind" = servers ]; then echo "extract(epoch FROM $1)"; else echo "((julianday($1) - 2440587.5) * 86400.0)"; fi
 }
 
+# The whole part of a number that is not below 0.
+whole() { if [ "$kind" = servers ]; then echo "floor($1)"; else echo "CAST($1 AS int)"; fi; }
+
 # Until `sql QUERY` gives at least GOAL, or for LIMIT seconds. Says whether it did.
 until_at_least() {
   local query=$1 goal=$2 deadline=$((SECONDS + $3))

@@ -83,11 +83,12 @@ probe() {
 waiting() {
   local zero accepted stored counted line
   zero=$(sql "SELECT min($(epoch accepted_at)) FROM orders")
-  accepted=$(epoch accepted_at) stored=$(epoch created_at) counted=$(epoch seen_at)
+  accepted=$(whole "$(epoch accepted_at) - $zero") stored=$(whole "$(epoch created_at) - $zero")
+  counted=$(whole "$(epoch seen_at) - $zero")
   line=$(sql "SELECT second, sum(accepted), sum(stored), sum(counted) FROM (
-      SELECT CAST($accepted - $zero - 0.5 AS int) AS second, 1 AS accepted, 0 AS stored, 0 AS counted FROM orders
-      UNION ALL SELECT CAST($stored - $zero - 0.5 AS int), 0, 1, 0 FROM orders
-      UNION ALL SELECT CAST($counted - $zero - 0.5 AS int), 0, 0, 1 FROM revenue_seen
+      SELECT $accepted AS second, 1 AS accepted, 0 AS stored, 0 AS counted FROM orders
+      UNION ALL SELECT $stored, 0, 1, 0 FROM orders
+      UNION ALL SELECT $counted, 0, 0, 1 FROM revenue_seen
     ) AS moments GROUP BY second ORDER BY second" | series "$1")
   IFS='|' read -r is_flat flat stored_per_s orders_waiting outcomes_waiting <<<"$line"
 }
