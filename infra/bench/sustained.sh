@@ -13,10 +13,12 @@ section_e() {
 # sustained PATH servers|embedded SKUS LABEL: catches the rate between one that is held and one that is not, bisects to 6%,
 # and holds what it found for three times as long (30 s by default).
 sustained() {
-  local path=$1 label="sustained, $4" low=0 high=0 rate=8000 tries=0
+  local path=$1 label="sustained, $4" low=0 high=0 rate=8000 tries=0 short=$seconds
+  # Three whole seconds are the least that a trend is seen in.
+  [ "$short" -ge 5 ] || short=5
   while [ $tries -lt 8 ]; do
     tries=$((tries + 1))
-    if probe "$2" "$3" "$rate" "$seconds"; then low=$rate; else high=$rate; fi
+    if probe "$2" "$3" "$rate" "$short"; then low=$rate; else high=$rate; fi
     say "  $label: $rate/s $flat"
     if [ "$high" = 0 ]; then
       rate=$((low * 3 / 2))
@@ -35,12 +37,12 @@ sustained() {
   # A rate that holds for a moment may not hold for long.
   for tries in 1 2 3; do
     cpu_path=$path
-    if probe "$2" "$3" "$low" $((seconds * 3)); then break; fi
-    say "  $label: $low/s for $((seconds * 3)) s $flat"
+    if probe "$2" "$3" "$low" $((short * 3)); then break; fi
+    say "  $label: $low/s for $((short * 3)) s $flat"
     [ "$tries" = 3 ] || low=$((low * 92 / 100 / 50 * 50))
   done
   note "$path.flat" "$is_flat"
-  note "$path.held_for_s" $((seconds * 3))
+  note "$path.held_for_s" $((short * 3))
   note "$path.offered_per_s" "$low"
   figure "$path.accepted_per_s" "${offered[per_s]}" orders/s "$label, accepted"
   figure "$path.stored_per_s" "$stored_per_s" orders/s "$label, stored"
