@@ -123,7 +123,9 @@ section_g() {
 # Whatever happened: first the roles, then the servers, then the files.
 clean() {
   local status=$?
-  trap - EXIT
+  trap - EXIT ERR
+  # A second Ctrl-C would leave something behind.
+  trap '' INT TERM
   set +e
   roles_stop
   [ ! -d "$scratch/services" ] || "$root/infra/services.sh" down --dir "$scratch/services"
@@ -131,40 +133,45 @@ clean() {
   exit "$status"
 }
 
-seconds=10 only=a,b,c,d,e,f,g,h out=bench.json bin=
-while [ $# -gt 0 ]; do
-  [ $# -ge 2 ] || usage
-  case $1 in
-    --seconds) seconds=$2 ;;
-    --only) only=$2 ;;
-    --out) out=$2 ;;
-    --bin) bin=$(realpath "$2") ;;
-    *) usage ;;
-  esac
-  shift 2
-done
-[[ $seconds =~ ^[1-9][0-9]*$ ]] || usage
-[[ $only =~ ^[a-h](,[a-h])*$ ]] || usage
-[[ $out = /* ]] || out=$PWD/$out
+# Read whole before it runs, so that an edit meanwhile changes nothing.
+main() {
+  seconds=10 only=a,b,c,d,e,f,g,h out=bench.json bin=
+  while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || usage
+    case $1 in
+      --seconds) seconds=$2 ;;
+      --only) only=$2 ;;
+      --out) out=$2 ;;
+      --bin) bin=$(realpath "$2") ;;
+      *) usage ;;
+    esac
+    shift 2
+  done
+  [[ $seconds =~ ^[1-9][0-9]*$ ]] || usage
+  [[ $only =~ ^[a-h](,[a-h])*$ ]] || usage
+  [[ $out = /* ]] || out=$PWD/$out
 
-umask 077
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/millpond-bench.XXXXXX")
-# PostgreSQL's own user has to pass through.
-chmod 711 "$scratch"
-dir=$scratch
-notes=$scratch/notes table=$scratch/table verdicts=$scratch/verdicts cpu_notes=$scratch/cpu
-touch "$notes" "$table" "$verdicts" "$cpu_notes"
-trap clean EXIT
-trap 'say "failed: $BASH_COMMAND (${FUNCNAME[0]:-main}, line $LINENO)"' ERR
-trap 'exit 130' INT TERM
+  umask 077
+  scratch=$(mktemp -d "${TMPDIR:-/tmp}/millpond-bench.XXXXXX")
+  # PostgreSQL's own user has to pass through.
+  chmod 711 "$scratch"
+  dir=$scratch
+  notes=$scratch/notes table=$scratch/table verdicts=$scratch/verdicts cpu_notes=$scratch/cpu
+  touch "$notes" "$table" "$verdicts" "$cpu_notes"
+  trap clean EXIT
+  trap 'say "failed: $BASH_COMMAND (${FUNCNAME[0]:-main}, line $LINENO)"' ERR
+  trap 'exit 130' INT TERM
 
-programs
-build
-servers_start
-machine
-for section in a b c d e f g h; do
-  wants "$section" || continue
-  say "== $section"
-  "section_$section"
-done
-report
+  programs
+  build
+  servers_start
+  machine
+  for section in a b c d e f g h; do
+    wants "$section" || continue
+    say "== $section"
+    "section_$section"
+  done
+  report
+}
+
+main "$@"

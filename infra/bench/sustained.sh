@@ -35,13 +35,16 @@ sustained() {
   done
   [ "$low" -gt 0 ] || { say "  $label: no rate was held"; note "$path.stored_per_s" 0; return 0; }
   # A rate that holds for a moment may not hold for long.
-  for tries in 1 2 3; do
+  for tries in 1 2 3 4; do
     cpu_path=$path
     if probe "$2" "$3" "$low" $((short * 3)); then break; fi
     say "  $label: $low/s for $((short * 3)) s $flat"
-    [ "$tries" = 3 ] || low=$((low * 92 / 100 / 50 * 50))
+    [ "$tries" = 4 ] || low=$((low * 92 / 100 / 50 * 50))
   done
-  note "$path.flat" "$is_flat"
+  if [ "$is_flat" = false ]; then
+    note "$path.stored_per_s" 0
+    path=$path.not_held label="$label, NOT held"
+  fi
   note "$path.held_for_s" $((short * 3))
   note "$path.offered_per_s" "$low"
   figure "$path.accepted_per_s" "${offered[per_s]}" orders/s "$label, accepted"
