@@ -24,6 +24,7 @@ use lapin::{Connection, ConnectionProperties};
 const BODY_BYTES: usize = 1_024;
 const QUEUE: &str = "raw.bench.v1";
 const DEAD: &str = "raw.bench.v1.parked";
+const USAGE: &str = "usage: raw_amqp publish AMQP_URL WINDOW SECONDS | raw_amqp consume AMQP_URL MESSAGES";
 
 /// Messages, and the time that they took.
 struct Rate {
@@ -35,19 +36,18 @@ struct Rate {
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (url, what) = match words[..] {
-        [what @ ("publish" | "consume"), url, ..] => (url, what),
-        _ => bail!("usage: raw_amqp publish AMQP_URL WINDOW SECONDS | raw_amqp consume AMQP_URL MESSAGES"),
-    };
+    let [_, url, ..] = words[..] else { bail!(USAGE) };
     let connection = Connection::connect(url, ConnectionProperties::default()).await.context("RabbitMQ answers")?;
     declare(&connection).await?;
-    let rate = match (what, &words[2..]) {
-        ("publish", [window, seconds]) => {
+    let rate = match words[..] {
+        ["publish", _, window, seconds] => {
             let lasting = Duration::from_secs(seconds.parse().context("SECONDS is a whole number")?);
             publish::run(&connection, window.parse().context("WINDOW is a whole number")?, lasting).await?
         }
-        ("consume", [messages]) => consume::run(&connection, messages.parse().context("MESSAGES is a number")?).await?,
-        _ => bail!("{what}: wrong number of arguments"),
+        ["consume", _, messages] => {
+            consume::run(&connection, messages.parse().context("MESSAGES is a number")?).await?
+        }
+        _ => bail!(USAGE),
     };
     remove(&connection).await?;
     connection.close(200, "done".into()).await?;
