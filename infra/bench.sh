@@ -127,6 +127,8 @@ clean() {
   # A second Ctrl-C would leave something behind.
   trap '' INT TERM
   set +e
+  # A signal finds the output of a client's in its place.
+  exec 2>&"$terminal"
   roles_stop
   [ ! -d "$scratch/services" ] || "$root/infra/services.sh" down --dir "$scratch/services"
   rm -rf "$scratch"
@@ -158,6 +160,7 @@ main() {
   dir=$scratch
   notes=$scratch/notes table=$scratch/table verdicts=$scratch/verdicts cpu_notes=$scratch/cpu
   touch "$notes" "$table" "$verdicts" "$cpu_notes"
+  exec {terminal}>&2
   trap clean EXIT
   trap 'say "failed: $BASH_COMMAND (${FUNCNAME[0]:-main}, line $LINENO)"' ERR
   trap 'exit 130' INT TERM
