@@ -12,6 +12,10 @@ demo *args:
 test *args:
     infra/test.sh {{args}}
 
+# Everything that has a figure, side by side: bench.json and a table. `just bench --only b,d --seconds 3` is short.
+bench *args:
+    infra/bench.sh {{args}}
+
 # Every gate, as before a merge.
 ci:
     .ci/run

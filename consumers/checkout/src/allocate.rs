@@ -7,11 +7,11 @@ use model::Sku;
 
 /// What one order asks for: units by SKU, duplicate lines merged, in SKU order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Basket(BTreeMap<Sku, u32>);
+pub struct Basket(BTreeMap<Sku, u32>);
 
 impl Basket {
     /// Merges lines of the same SKU. The sum saturates, which is more than any stock has.
-    pub(crate) fn merged(lines: impl IntoIterator<Item = (Sku, u32)>) -> Self {
+    pub fn merged(lines: impl IntoIterator<Item = (Sku, u32)>) -> Self {
         lines.into_iter().fold(Self::default(), |mut basket, (sku, units)| {
             let sum = basket.0.entry(sku).or_default();
             *sum = sum.saturating_add(units);
@@ -20,14 +20,14 @@ impl Basket {
     }
 
     /// The merged lines, in SKU order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Sku, u32)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Sku, u32)> {
         self.0.iter().map(|(sku, units)| (sku, *units))
     }
 }
 
 /// What an order gets: everything it asks for, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Every line, in full.
     Confirmed,
     /// No line at all.
@@ -36,21 +36,18 @@ pub(crate) enum Outcome {
 
 /// The batch's result.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Allocation {
+pub struct Allocation {
     /// One outcome per basket, in the order given.
-    pub(crate) outcomes: Vec<Outcome>,
+    pub outcomes: Vec<Outcome>,
     /// Units that the confirmed orders take, by SKU; always above 0.
-    pub(crate) taken: BTreeMap<Sku, i64>,
+    pub taken: BTreeMap<Sku, i64>,
 }
 
 /// Gives `available` units (a SKU that is not in the map is not sold here) to `baskets`, first come first served. An
 /// order is confirmed exactly when what the orders before it left over covers each of its lines; a rejected order takes
 /// nothing, so a smaller one behind it may still be served. An unknown SKU is named before any shortage: it will never
 /// be in stock.
-pub(crate) fn allocate<'a>(
-    baskets: impl IntoIterator<Item = &'a Basket>,
-    available: &BTreeMap<Sku, i64>,
-) -> Allocation {
+pub fn allocate<'a>(baskets: impl IntoIterator<Item = &'a Basket>, available: &BTreeMap<Sku, i64>) -> Allocation {
     let mut left = available.clone();
     let mut allocation = Allocation::default();
     for basket in baskets {

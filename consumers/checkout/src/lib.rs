@@ -47,7 +47,7 @@
 //! Reading stock without its lock and hoping (optimistic versions): on a hot row nearly every
 //! attempt would be in vain. A transaction per order: measured at less than a twentieth of the rate of batches of 200.
 
-mod allocate;
+pub mod allocate;
 mod batch;
 mod config;
 mod handler;

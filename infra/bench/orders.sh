@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# Sections b and d: orders in, and a backlog of them out. Part of ../bench.sh.
+
+section_b() { accept_orders b servers ingress "POST /v1/orders"; }
+
+# accept_orders PATH servers|embedded ROLE LABEL: as many as 64 connections can post, then half of that at a constant rate.
+accept_orders() {
+  local path=$1 role=$3 label=$4 rate
+  shop_open "$2" "${path//[._]/-}"
+  roles_start "$role"
+  # The first connections and allocations are not what is measured.
+  hammer "${ports[$role]}" orders.lua 1 "$api_key" warm HOT
+  cpu_begin
+  hammer "${ports[$role]}" orders.lua "$seconds" "$api_key" full HOT
+  cpu_end "$path" "${hammered[accepted]}" wrk
+  figure "$path.per_s" "${hammered[per_s]}" orders/s "$label, accepted, 64 connections"
+  figure "$path.p99_ms" "${hammered[p99_ms]}" ms "$label, p99 at that rate"
+  note "$path.refused" "${hammered[refused]}"
+
+  rate=$(calc 0 "${hammered[per_s]} / 2")
+  # What a hammered process has still in hand belongs to nobody's latency.
+  until_idle "$role"
+  cpu_begin
+  offer "${ports[$role]}" "$rate" $((seconds * 2)) HOT
+  cpu_end "$path.half" "$(calc 0 "${offered[per_s]} * $seconds * 2")" load
+  note "$path.half.offered_per_s" "$rate"
+  note "$path.half.per_s" "${offered[per_s]}"
+  figure "$path.half.p50_ms" "${offered[p50_ms]}" ms "$label, p50 at half of that rate ($rate/s, open loop)"
+  figure "$path.half.p99_ms" "${offered[p99_ms]}" ms "$label, p99 at half of that rate"
+  shop_close
+}
+
+# `all` has a backlog to work off; an ingress alone has none.
+until_idle() {
+  if [ "$1" = ingress ]; then return 0; fi
+  local sold before=-1
+  sold=$(sql "SELECT sum(reserved) FROM stock")
+  local deadline=$((SECONDS + seconds * 10))
+  while [ "$sold" != "$before" ] && [ $SECONDS -lt $deadline ]; do
+    before=$sold
+    sleep 1
+    sold=$(sql "SELECT sum(reserved) FROM stock")
+  done
+}
+
+section_d() {
+  drain HOT hot "one hot SKU"
+  drain 1000 spread "1,000 SKUs"
+}
+
+# drain SKUS NAME LABEL: a backlog posted while no checkout runs, then one checkout and nothing else.
+drain() {
+  local backlog
+  shop_open servers "d-$2"
+  roles_start ingress
+  hammer "${ports[ingress]}" orders.lua "$seconds" "$api_key" "d-$2" "$1"
+  backlog=${hammered[accepted]}
+  role_stop ingress
+  server_sql CHECKPOINT
+  cpu_begin
+  roles_start checkout
+  until_at_least "SELECT sum(reserved) FROM stock" "$backlog" $((seconds * 10 + 30)) ||
+    say "  the backlog is not drained yet: measured over what is"
+  cpu_end "d.$2" "$(sql "SELECT count(*) FROM orders")" ""
+  note "d.$2.backlog" "$backlog"
+  figure "d.$2.per_s" "$(rows_rate orders created_at)" orders/s "drain of a backlog by one checkout, $3"
+  shop_close
+}

@@ -1,0 +1,169 @@
+# shellcheck shell=bash
+# Figures, and what is made of them: bench.json and the table. Part of ../bench.sh.
+
+# A figure by its path in bench.json; the value is a number, true, false, or text in quotes. The last one counts.
+note() { printf '%s\t%s\n' "$1" "$2" >>"$notes"; }
+
+note_text() {
+  local text=${2//\\/\\\\}
+  note "$1" "\"${text//\"/\\\"}\""
+}
+
+# Prints a figure that was noted, or nothing.
+noted() { awk -F '\t' -v path="$1" '$1 == path { value = $2 } END { if (value != "") print value }' "$notes"; }
+
+# Arithmetic with a fixed number of places.
+calc() { awk -v places="$1" "BEGIN { printf \"%.*f\", places, $2 }"; }
+
+# figure PATH VALUE UNIT LABEL: notes it, and says so in the table.
+figure() {
+  note "$1" "$2"
+  printf '%-4s %-62s %12s %s\n' "${1%%.*}" "$4" "$2" "$3" >>"$table"
+  say "$(printf '%-62s %12s %s' "$4" "$2" "$3")"
+}
+
+ratio() {
+  local above below
+  above=$(noted "$2")
+  below=$(noted "$3")
+  if [ -z "$above" ] || [ -z "$below" ]; then return 0; fi
+  note "ratios.$1" "$(awk -v a="$above" -v b="$below" 'BEGIN { if (b > 0) printf "%.3f", a / b; else print "null" }')"
+}
+
+# What others were measured at, on 2 cores with everything including the load on the same machine.
+published_marks() {
+  note published_marks.fastify_amqplib_confirms_per_s_low 11000
+  note published_marks.fastify_amqplib_confirms_per_s_high 13000
+  note published_marks.direct_write_hot_per_s 2900
+  note published_marks.direct_write_spread_per_s 7100
+  note published_marks.node_consumer_tuned_hot_per_s 2400
+  note published_marks.node_consumer_tuned_spread_per_s 7000
+}
+
+ratios() {
+  ratio b_to_a_window_64 b.per_s a.window_64.per_s
+  ratio b_to_a_window_256 b.per_s a.window_256.per_s
+  ratio d_hot_to_raw_insert_128 d.hot.per_s c.insert_128.per_s
+  ratio d_hot_to_raw_consumption d.hot.per_s c.consume.per_s
+  ratio d_hot_to_spread d.hot.per_s d.spread.per_s
+  ratio d_hot_to_published_tuned_consumer d.hot.per_s published_marks.node_consumer_tuned_hot_per_s
+  ratio d_spread_to_published_tuned_consumer d.spread.per_s published_marks.node_consumer_tuned_spread_per_s
+  ratio e_hot_to_published_direct_write e.hot.stored_per_s published_marks.direct_write_hot_per_s
+  ratio e_spread_to_published_direct_write e.spread.stored_per_s published_marks.direct_write_spread_per_s
+  ratio g_ingress_to_b g.b_alone.per_s b.per_s
+  ratio g_all_to_b g.b.per_s b.per_s
+  ratio g_hot_to_e_hot g.e.hot.stored_per_s e.hot.stored_per_s
+  ratio g_spread_to_e_spread g.e.spread.stored_per_s e.spread.stored_per_s
+}
+
+# target PATH >=|<= BOUND SENTENCE: unmet is said, and fails nothing: the figures are for people to judge.
+target() {
+  local value met
+  value=$(noted "$1")
+  if [ -z "$value" ] || [ "$value" = null ]; then return 0; fi
+  met=$(awk -v value="$value" -v bound="$3" -v how="$2" \
+    'BEGIN { print (how == ">=" ? value >= bound : value <= bound) ? "true" : "false" }')
+  local at=targets.${1//./_}
+  note_text "$at.what" "$4"
+  note "$at.value" "$value"
+  note_text "$at.bound" "$2 $3"
+  note "$at.met" "$met"
+  printf '%-7s %-62s %12s %s %s\n' "$([ "$met" = true ] && echo met || echo 'NOT met')" "$4" "$value" "$2" "$3" \
+    >>"$verdicts"
+}
+
+targets() {
+  target ratios.b_to_a_window_256 '>=' 0.7 "accepted orders to raw publishes, window 256"
+  target b.per_s '>=' 13000 "accepted orders/s (Fastify + amqplib with confirms: 11,000-13,000)"
+  target b.half.p99_ms '<=' 15 "p99 of an accepted order at half of that rate, ms"
+  target d.hot.per_s '>=' 15000 "drain, one hot SKU, orders/s"
+  target ratios.d_hot_to_spread '>=' 0.8 "drain, hot SKU to 1,000 SKUs"
+  target e.hot.stored_per_s '>=' 8000 "sustained end to end, one hot SKU, orders/s"
+  target e.spread.stored_per_s '>=' 8000 "sustained end to end, 1,000 SKUs, orders/s"
+  target f.accepted_per_s '>=' 100000 "page events confirmed per s"
+  target f.counted_per_s '>=' 30000 "page events into rollups per s"
+  target ratios.g_all_to_b '>=' 1 "embedded to RabbitMQ, accepted orders (everything in one process)"
+  target ratios.g_hot_to_e_hot '>=' 1 "embedded to RabbitMQ, sustained, hot"
+  target ratios.g_spread_to_e_spread '>=' 1 "embedded to RabbitMQ, sustained, 1,000 SKUs"
+  local role
+  for role in "${all_roles[@]}"; do
+    target "h.$role.peak_mb" '<=' 50 "memory under load, $role, MB resident"
+    target "h.$role.ready_ms" '<=' 1000 "start-up until ready, $role, ms"
+  done
+}
+
+# Nests the paths: a.b 1 becomes {"a": {"b": 1}}, in the order of their first appearance.
+write_json() {
+  awk -F '\t' '
+    {
+      parts = split($1, part, "."); path = ""
+      for (i = 1; i <= parts; i++) {
+        parent = path; path = (path == "" ? "" : path ".") part[i]
+        if (!(path in name)) { name[path] = part[i]; kids[parent] = kids[parent] " " path }
+      }
+      leaf[path] = $2
+    }
+    function emit(path, indent,   count, kid, i) {
+      if (path in leaf) { printf "%s", leaf[path]; return }
+      count = split(kids[path], kid, " ")
+      printf "{"
+      for (i = 1; i <= count; i++) {
+        printf "%s\n%s  \"%s\": ", (i > 1 ? "," : ""), indent, name[kid[i]]
+        emit(kid[i], indent "  ")
+      }
+      printf "\n%s}", indent
+    }
+    END { emit("", ""); print "" }
+  ' "$notes" >"$1"
+}
+
+# Where the CPU goes: a column for each run, a line for each process.
+print_cpu() {
+  [ -s "$cpu_notes" ] || return 0
+  printf '\nWhere the CPU goes, microseconds per order (f: per page event)\n\n'
+  awk -F '\t' '
+    !($1 in run) { run[$1] = ++runs; title[runs] = $1 }
+    !($2 in process) { process[$2] = ++processes; name[processes] = $2 }
+    { us[process[$2], run[$1]] = $3 }
+    END {
+      for (j = 1; j <= processes; j++) {
+        # Threads stand below their process, and what is summed up comes last.
+        if (name[j] ~ /^(other|total|cores)$/ || name[j] ~ /:/) continue
+        order[++lines] = j
+        for (k = 1; k <= processes; k++) if (index(name[k], name[j] ":") == 1) order[++lines] = k
+      }
+      split("other total cores", last, " ")
+      for (j = 1; j <= 3; j++) if (last[j] in process) order[++lines] = process[last[j]]
+      # Five columns at once fit a terminal.
+      for (first = 1; first <= runs; first += 5) {
+        printf "%-22s", ""
+        for (i = first; i <= runs && i < first + 5; i++) printf "%16s", title[i]
+        print ""
+        for (j = 1; j <= lines; j++) {
+          label = name[order[j]]
+          if (label ~ /:/) { sub(/^.*:/, "  . ", label) }
+          printf "%-22s", label
+          for (i = first; i <= runs && i < first + 5; i++) printf "%16s", ((order[j], i) in us ? us[order[j], i] : "")
+          print ""
+        }
+        print ""
+      }
+    }
+  ' "$cpu_notes"
+  printf 'other: the kernel for itself, this script, and whatever else ran. cores: how many were busy.\n'
+}
+
+report() {
+  published_marks
+  ratios
+  targets
+  write_json "$out"
+  printf '\n'
+  cat "$table"
+  print_cpu
+  if [ -s "$verdicts" ]; then
+    printf '\nTargets (2 cores, everything including the load on one machine)\n\n'
+    cat "$verdicts"
+  fi
+  printf '\nAll figures and ratios: %s\n' "$out"
+}

@@ -1,0 +1,91 @@
+//! The mark that Millpond's own rates are held against: lapin by hand, with nothing of Millpond around it, on a queue of
+//! the same type and arguments.
+//!
+//! ```text
+//! raw_amqp publish AMQP_URL WINDOW SECONDS   confirmed publishes, WINDOW of them awaited at once
+//! raw_amqp consume AMQP_URL MESSAGES         a backlog of MESSAGES, prefetch 512, one ack for every 128
+//! ```
+//!
+//! Bodies have 1,024 bytes. Prints `messages N` and `per_s N`; a publish that is not confirmed is an error. The queue is
+//! new, and deleted at the end.
+
+mod consume;
+mod publish;
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{Connection, ConnectionProperties};
+
+/// The bodies' size, bytes: an order as it is published has about as many.
+const BODY_BYTES: usize = 1_024;
+const QUEUE: &str = "raw.bench.v1";
+const DEAD: &str = "raw.bench.v1.parked";
+const USAGE: &str = "usage: raw_amqp publish AMQP_URL WINDOW SECONDS | raw_amqp consume AMQP_URL MESSAGES";
+
+/// Messages, and the time that they took.
+struct Rate {
+    messages: u64,
+    took: Duration,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let [_, url, ..] = words[..] else { bail!(USAGE) };
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.context("RabbitMQ answers")?;
+    declare(&connection).await?;
+    let rate = match words[..] {
+        ["publish", _, window, seconds] => {
+            let lasting = Duration::from_secs(seconds.parse().context("SECONDS is a whole number")?);
+            publish::run(&connection, window.parse().context("WINDOW is a whole number")?, lasting).await?
+        }
+        ["consume", _, messages] => {
+            consume::run(&connection, messages.parse().context("MESSAGES is a number")?).await?
+        }
+        _ => bail!(USAGE),
+    };
+    remove(&connection).await?;
+    connection.close(200, "done".into()).await?;
+    #[expect(clippy::cast_precision_loss, reason = "a rate to one place")]
+    let per_s = rate.messages as f64 / rate.took.as_secs_f64();
+    writeln!(std::io::stdout(), "messages {}\nper_s {per_s:.1}", rate.messages)?;
+    Ok(())
+}
+
+/// As Millpond declares a queue: see the essay of the crate's `topology`.
+async fn declare(connection: &Connection) -> Result<()> {
+    remove(connection).await?;
+    let text = |value: &str| AMQPValue::LongString(LongString::from(value));
+    let mut arguments = FieldTable::default();
+    for (name, value) in [
+        ("x-queue-type", "quorum"),
+        ("x-overflow", "reject-publish"),
+        ("x-dead-letter-strategy", "at-least-once"),
+        ("x-dead-letter-exchange", ""),
+        ("x-dead-letter-routing-key", DEAD),
+    ] {
+        arguments.insert(ShortString::from(name), text(value));
+    }
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let channel = connection.create_channel().await?;
+    channel.queue_declare(QUEUE.into(), durable, arguments).await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    channel.queue_declare(DEAD.into(), durable, arguments).await?;
+    channel.close(200, "declared".into()).await?;
+    Ok(())
+}
+
+async fn remove(connection: &Connection) -> Result<()> {
+    let channel = connection.create_channel().await?;
+    for queue in [QUEUE, DEAD] {
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+    }
+    channel.close(200, "removed".into()).await?;
+    Ok(())
+}
