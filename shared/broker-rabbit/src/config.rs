@@ -34,6 +34,14 @@ pub struct Config {
     pub saturated_after_ms: u64,
     /// The largest body that is published, KiB. RabbitMQ 4 takes 16 MiB, and closes the channel on more.
     pub max_message_kib: u32,
+    /// The largest frame of the connection that publishes, KiB, 8 to 128; a larger body is cut into several. lapin keeps
+    /// buffers of 64 such frames for each connection, so that small ones save memory. Three quarters of it bound a
+    /// message's headers, which are one frame.
+    pub publish_frame_kib: u32,
+    /// The largest frame of the connection that consumes, KiB, 8 to 128: anyone may put a message with headers of up to
+    /// RabbitMQ's own bound (128) into a queue, and a smaller bound here would break the connection with each delivery of
+    /// it. For a process that consumes no queue it may be as small as that of publishing.
+    pub consume_frame_kib: u32,
     /// How long any other call to the broker may take (declare, depth, consume, cancel), ms.
     pub call_timeout_ms: u64,
     /// How long closing waits for confirms under way and for each of its other steps, ms.
@@ -54,6 +62,8 @@ impl Default for Config {
             max_in_flight_kib: 65_536,
             saturated_after_ms: 50,
             max_message_kib: 16_384,
+            publish_frame_kib: 32,
+            consume_frame_kib: 128,
             call_timeout_ms: 10_000,
             close_timeout_ms: 5_000,
         }
@@ -79,6 +89,11 @@ impl Config {
 
     pub(crate) fn saturated_after(&self) -> Duration {
         Duration::from_millis(self.saturated_after_ms)
+    }
+
+    /// The most bytes of headers that are published.
+    pub(crate) fn max_headers(&self) -> usize {
+        self.publish_frame_kib as usize * 1_024 / 4 * 3
     }
 
     pub(crate) fn call_timeout(&self) -> Duration {

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use crate::lane::{Confirm, Lane};
-use crate::wire;
+use crate::wire::{self, Limits};
 
 /// Room among what is in flight, for as long as lapin holds on to the messages.
 pub(crate) struct Permits {
@@ -60,17 +60,11 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// Messages that are not sent yet. A body may have `max_body` bytes.
-    pub(crate) fn new(
-        publishes: Vec<Publish>,
-        permits: Permits,
-        lane: &Lane,
-        max_body: usize,
-        reaper: &Reaper,
-    ) -> Self {
+    /// Messages that are not sent yet. What exceeds `limits` is told so.
+    pub(crate) fn new(publishes: Vec<Publish>, permits: Permits, lane: &Lane, limits: Limits, reaper: &Reaper) -> Self {
         let slots = publishes.into_iter().map(|publish| {
             let id = publish.message.id.as_str().to_owned();
-            match wire::outbound(publish, max_body) {
+            match wire::outbound(publish, limits) {
                 Ok(outbound) => Slot::Pending { id, confirm: lane.confirm(outbound) },
                 Err(error) => Slot::Told(Err(error)),
             }

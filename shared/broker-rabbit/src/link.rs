@@ -89,10 +89,14 @@ impl Link {
             Purpose::Publish => "publish",
             Purpose::Consume => "consume",
         };
+        let frame_kib = match purpose {
+            Purpose::Publish => config.publish_frame_kib,
+            Purpose::Consume => config.consume_frame_kib,
+        };
         let down = LinkState::Down("not connected yet".to_owned());
         Arc::new(Self {
             purpose,
-            url: url.full.clone(),
+            url: url.with_frames_of(frame_kib),
             shown: url.shown.clone(),
             name: format!("{name} {suffix}"),
             config: config.clone(),
@@ -232,6 +236,8 @@ async fn watch_over(session: &Session) -> String {
 pub(crate) struct Url {
     pub(crate) full: String,
     pub(crate) shown: String,
+    /// Whether the size of frames is left to the configuration.
+    frames: bool,
 }
 
 impl Url {
@@ -248,9 +254,16 @@ impl Url {
             (None, true) => format!("{url}&heartbeat={heartbeat_s}"),
             (None, false) => format!("{url}?heartbeat={heartbeat_s}"),
         };
+        let frames = uri.query.frame_max.is_none();
         let lapin::uri::AMQPAuthority { host, port, userinfo } = &uri.authority;
         let shown = format!("{host}:{port}, virtual host {:?}, as {}", uri.vhost, userinfo.username);
-        Ok(Self { full, shown })
+        Ok(Self { full, shown, frames })
+    }
+
+    /// With frames of at most so many KiB, unless it names a bound of its own.
+    fn with_frames_of(&self, kib: u32) -> String {
+        let Self { full, frames, .. } = self;
+        if *frames { format!("{full}&frame_max={}", kib.saturating_mul(1_024)) } else { full.clone() }
     }
 }
 
@@ -264,6 +277,13 @@ mod tests {
         assert_eq!(full("amqp://h").as_deref(), Ok("amqp://h?heartbeat=10"));
         assert_eq!(full("amqp://h/v?frame_max=8192").as_deref(), Ok("amqp://h/v?frame_max=8192&heartbeat=10"));
         assert_eq!(full("amqp://h?heartbeat=30").as_deref(), Ok("amqp://h?heartbeat=30"));
+    }
+
+    #[test]
+    fn frames_are_as_large_as_the_configuration_says_unless_the_url_does() {
+        let full = |url| Url::parse(url, 10).unwrap().with_frames_of(32);
+        assert_eq!(full("amqp://h"), "amqp://h?heartbeat=10&frame_max=32768");
+        assert_eq!(full("amqp://h?frame_max=9000"), "amqp://h?frame_max=9000&heartbeat=10");
     }
 
     #[test]

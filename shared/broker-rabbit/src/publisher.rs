@@ -111,6 +111,11 @@ impl Publisher {
         }
     }
 
+    /// The most bytes of headers that it takes.
+    pub(crate) fn max_headers(&self) -> usize {
+        self.config.max_headers()
+    }
+
     /// Waits until nothing is in flight.
     pub(crate) async fn settled(&self, limit: Duration) -> bool {
         let all = self.config.max_in_flight.max(1);

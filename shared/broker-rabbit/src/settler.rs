@@ -10,9 +10,17 @@ use model::{Message, headers};
 use crate::publisher::Publisher;
 use crate::topology::COPIES;
 use crate::window::Window;
+use crate::wire;
 
 /// The longest reason that is kept, in bytes: headers have a limit, and people have one, too.
 const MAX_REASON: usize = 1_024;
+
+/// What a copy's own headers may take beside the original's, in bytes.
+const ROOM_FOR_OURS: usize = 2 * MAX_REASON;
+
+/// Headers that mean something to Millpond.
+const OURS: [&str; 5] =
+    [headers::ATTEMPT, headers::VERSION, headers::EVENT_COUNT, headers::ORIGIN_QUEUE, headers::TRACEPARENT];
 
 /// What the deliveries of a subscription share.
 pub(crate) struct Home {
@@ -86,28 +94,35 @@ impl Home {
     fn retry(&self, message: &Message, after: Duration, reason: &str) -> Result<Publish, String> {
         let rung = self.queue.retry(self.spec()?.rung(after));
         let attempt = message.attempt().saturating_add(1);
-        let mut copy = with_reason(message, reason);
+        let mut copy = self.with_reason(message, reason);
         copy.headers.insert(headers::ATTEMPT.to_owned(), attempt.to_string());
         Ok(to_queue(&rung, copy))
     }
 
     fn park(&self, message: &Message, reason: &str) -> Result<Publish, String> {
         self.spec()?;
-        let mut copy = with_reason(message, reason);
+        let mut copy = self.with_reason(message, reason);
         copy.headers.insert(headers::ORIGIN_QUEUE.to_owned(), self.queue.to_string());
         Ok(to_queue(&self.queue.parked(), copy))
+    }
+
+    /// A copy is persistent, whatever the original was: somebody wants it to come back. Headers that are too many for a
+    /// copy are somebody else's, and are left behind: what can't be copied would come again for ever.
+    fn with_reason(&self, message: &Message, reason: &str) -> Message {
+        let mut copy = Message { transient: false, ..message.clone() };
+        let bytes = wire::header_bytes(message);
+        let mut reason = reason[..reason.floor_char_boundary(MAX_REASON)].to_owned();
+        if bytes + ROOM_FOR_OURS > self.publisher.max_headers() {
+            copy.headers.retain(|name, value| OURS.contains(&name.as_str()) && value.len() <= MAX_REASON);
+            reason.push_str(&format!(" (its {bytes} bytes of headers were too many for a copy and are gone)"));
+        }
+        copy.headers.insert(headers::REASON.to_owned(), reason);
+        copy
     }
 
     fn spec(&self) -> Result<&QueueSpec, String> {
         self.spec.as_ref().ok_or_else(|| format!("{} has neither a retry ladder nor a parked queue", self.queue))
     }
-}
-
-/// A copy is persistent, whatever the original was: somebody wants it to come back.
-fn with_reason(message: &Message, reason: &str) -> Message {
-    let mut copy = Message { transient: false, ..message.clone() };
-    copy.headers.insert(headers::REASON.to_owned(), reason[..reason.floor_char_boundary(MAX_REASON)].to_owned());
-    copy
 }
 
 fn to_queue(queue: &QueueName, message: Message) -> Publish {

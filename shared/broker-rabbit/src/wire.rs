@@ -16,9 +16,6 @@ use sha2::{Digest as _, Sha256};
 const TRANSIENT: u8 = 1;
 const PERSISTENT: u8 = 2;
 
-/// Properties and headers are one frame, which may have 128 KiB; RabbitMQ closes the connection on more.
-const MAX_HEADER_BYTES: usize = 96 * 1024;
-
 /// How deep tables in headers are rendered.
 const MAX_DEPTH: u8 = 4;
 
@@ -35,25 +32,39 @@ pub(crate) struct Outbound {
     pub(crate) body: Bytes,
 }
 
+/// What a message may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) body_bytes: usize,
+    /// They are one frame, and RabbitMQ closes the connection on a larger one.
+    pub(crate) header_bytes: usize,
+}
+
 /// # Errors
 /// [`PublishError::TooLarge`]: RabbitMQ would close the channel or the connection, with everything in flight.
-pub(crate) fn outbound(publish: Publish, max_body: usize) -> Result<Outbound, PublishError> {
+pub(crate) fn outbound(publish: Publish, limits: Limits) -> Result<Outbound, PublishError> {
     let Publish { exchange, routing_key, message } = publish;
+    let max_body = limits.body_bytes;
     if message.body.len() > max_body {
         return Err(PublishError::TooLarge(format!("a body of {} bytes, {max_body} are allowed", message.body.len())));
     }
     Ok(Outbound {
         exchange: short("exchange", exchange.as_str())?,
         routing_key: short("routing key", &routing_key)?,
-        properties: properties(&message)?,
+        properties: properties(&message, limits.header_bytes)?,
         body: message.body,
     })
 }
 
-fn properties(message: &Message) -> Result<BasicProperties, PublishError> {
-    let header_bytes: usize = message.headers.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
-    if header_bytes > MAX_HEADER_BYTES {
-        return Err(PublishError::TooLarge(format!("headers of {header_bytes} bytes, {MAX_HEADER_BYTES} are allowed")));
+/// Bytes that a message's headers take on their way.
+pub(crate) fn header_bytes(message: &Message) -> usize {
+    message.headers.iter().map(|(name, value)| name.len() + value.len() + 6).sum()
+}
+
+fn properties(message: &Message, max_headers: usize) -> Result<BasicProperties, PublishError> {
+    let header_bytes = header_bytes(message);
+    if header_bytes > max_headers {
+        return Err(PublishError::TooLarge(format!("headers of {header_bytes} bytes, {max_headers} are allowed")));
     }
     let mut headers = FieldTable::default();
     for (name, value) in &message.headers {

@@ -85,3 +85,28 @@ async fn malformed_properties_do_not_stop_the_neighbours() -> Result<()> {
     assert_eq!(ack_next(&mut parked).await, id);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_message_with_too_many_headers_for_a_copy_is_parked_without_them() -> Result<()> {
+    let vhost = FreshVhost::create().await?;
+    let rabbit = ready(&vhost).await;
+    let raw = Raw::connect(&vhost).await?;
+    let mut headers = FieldTable::default();
+    headers.insert("x-mp-version".into(), AMQPValue::LongString("7".into()));
+    headers.insert("ballast".into(), AMQPValue::LongString(LongString::from(vec![b'b'; 100_000])));
+    let properties = BasicProperties::default().with_message_id("heavy".into()).with_headers(headers);
+    raw.put(queue().as_str(), properties, b"{}").await?;
+
+    let mut subscription = subscribe(&rabbit, &queue()).await;
+    let heavy = next(&mut subscription).await;
+    assert_eq!(heavy.message().headers["ballast"].len(), 100_000);
+    heavy.settle(Settle::Park { reason: "not ours".to_owned() }).await?;
+    let mut parked = subscribe(&rabbit, &queue().parked()).await;
+    let heavy = next(&mut parked).await;
+    let headers = &heavy.message().headers;
+    assert_eq!(headers["x-mp-version"], "7");
+    assert!(!headers.contains_key("ballast"), "{:?}", headers.keys());
+    assert!(headers["x-mp-reason"].starts_with("not ours (its 1000"), "{}", headers["x-mp-reason"]);
+    heavy.settle(Settle::Ack).await?;
+    Ok(())
+}
