@@ -21,6 +21,8 @@ pub struct Deps {
     pub config: Config,
     /// Where it counts.
     pub database: Arc<Database>,
+    /// Of that database; everybody in the process who uses it shares it.
+    pub breaker: Arc<Breaker>,
     /// Tells outcomes of orders.
     pub orders: Arc<dyn Broker>,
     /// Tells page events; may be the same broker.
@@ -51,10 +53,9 @@ pub enum Error {
 /// # Errors
 /// [`Error`]; the others are stopped softly first.
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, database, orders, events, clock, readiness } = deps;
+    let Deps { config, database, breaker, orders, events, clock, readiness } = deps;
     // Its own tokens: where one of the three fails, the others stop, and the error is told.
     let stop = shutdown.child();
-    let breaker = Arc::new(Breaker::new(database.name(), config.breaker.clone()));
     let pages = Consumer {
         broker: events,
         topology: layout::pages(),

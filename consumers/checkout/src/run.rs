@@ -21,6 +21,8 @@ pub struct Deps {
     pub region: Region,
     /// Where orders come from.
     pub orders: Arc<dyn Broker>,
+    /// Of the region's database; everybody in the process who uses that database shares it.
+    pub breaker: Arc<Breaker>,
     /// Where committed outcomes are left for whoever asks.
     pub cache: Arc<Cache>,
     /// Where it says that it is ready.
@@ -50,7 +52,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`], for what no waiting mends.
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, region, orders, cache, readiness } = deps;
+    let Deps { config, region, orders, breaker, cache, readiness } = deps;
     config.check().map_err(Error::Config)?;
     let (name, stop) = (region.name.clone(), shutdown.soft().clone());
     let queue = QueueSpec::new(layout::checkout_queue(&name));
@@ -78,7 +80,6 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         Some(outcome) => drop(outcome?),
     }
 
-    let breaker = Arc::new(Breaker::new(region.database.name(), config.breaker.clone()));
     let (statuses, writer) = status::queue(cache, config.status_queue_batches);
     let price_grace = config.price_grace();
     let handler = Arc::new(Checkout { region, source: config.outcome, price_grace, statuses });

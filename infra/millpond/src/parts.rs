@@ -1,8 +1,9 @@
 //! What roles are made of: brokers, databases, cache. Each is opened when the first role asks for it, so that a process
 //! holds nothing that its roles do not use; the ingress alone has no database connection at all.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use broker::Broker;
@@ -10,8 +11,9 @@ use broker_embedded::Embedded;
 use broker_rabbit::Rabbit;
 use cache::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
-use store::{Backend, Databases};
+use store::{Backend, Database, Databases};
 use tokio::sync::OnceCell;
+use worker::Breaker;
 
 use crate::settings::Settings;
 use crate::verbs::migrate;
@@ -22,6 +24,8 @@ pub(crate) struct Parts<'a> {
     orders: OnceCell<Arc<dyn Broker>>,
     events: OnceCell<Arc<dyn Broker>>,
     databases: OnceCell<Databases>,
+    /// By the database's name.
+    breakers: Mutex<BTreeMap<String, Arc<Breaker>>>,
     cache: OnceCell<Arc<Cache>>,
 }
 
@@ -33,6 +37,7 @@ impl<'a> Parts<'a> {
             orders: OnceCell::new(),
             events: OnceCell::new(),
             databases: OnceCell::new(),
+            breakers: Mutex::default(),
             cache: OnceCell::new(),
         }
     }
@@ -65,6 +70,13 @@ impl<'a> Parts<'a> {
             anyhow::Ok(databases)
         };
         self.databases.get_or_try_init(open).await.cloned()
+    }
+
+    /// The one breaker of `database`: whoever uses it, a probe by one stands for all.
+    pub(crate) fn breaker(&self, database: &Database) -> Arc<Breaker> {
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Breaker::new(database.name(), self.settings.breaker.clone()));
+        Arc::clone(breakers.entry(database.name().to_owned()).or_insert_with(new))
     }
 
     /// The cache.
@@ -113,4 +125,31 @@ pub(crate) async fn open_broker(
         return Ok(rabbit);
     }
     bail!("broker.{name} must start with embedded:, amqp:// or amqps:// (it is not shown, as it may hold a password)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn regions_that_share_a_database_share_its_breaker_and_no_others() {
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("shop.toml");
+        let shop = "[store]\nanalytics = \"west\"\n\
+                    [[store.region]]\nname = \"eu\"\nnumber = 1\ndatabase = \"west\"\n\
+                    [[store.region]]\nname = \"us\"\nnumber = 2\ndatabase = \"west\"\n\
+                    [[store.region]]\nname = \"jp\"\nnumber = 3\ndatabase = \"east\"\n\
+                    [store.database.west]\nurl = \"sqlite:west.db\"\n\
+                    [store.database.east]\nurl = \"sqlite:east.db\"\n";
+        std::fs::write(&file, shop).unwrap();
+        let settings = Settings::load(Some(&file), &[format!("data={}", data.path().display())]).unwrap();
+        let parts = Parts::new(&settings);
+        let databases = parts.databases().await.unwrap();
+        let breaker = |region: &str| parts.breaker(&databases.by_name(&region.parse().unwrap()).unwrap().database);
+        assert!(Arc::ptr_eq(&breaker("eu"), &breaker("us")), "a probe for one stands for both");
+        assert!(Arc::ptr_eq(&breaker("eu"), &parts.breaker(databases.analytics())));
+        assert!(!Arc::ptr_eq(&breaker("eu"), &breaker("jp")), "another database's failures are its own");
+        assert_eq!((breaker("us").name(), breaker("jp").name()), ("west", "east"));
+        parts.close().await;
+    }
 }

@@ -192,6 +192,7 @@ impl Starting<'_> {
             let deps = checkout::Deps {
                 config: self.settings.checkout.clone(),
                 region: region.clone(),
+                breaker: self.parts.breaker(&region.database),
                 orders: self.parts.orders().await?,
                 cache: self.parts.cache().await?,
                 readiness: self.readiness.clone(),
@@ -226,9 +227,11 @@ impl Starting<'_> {
     }
 
     async fn analytics(&mut self) -> anyhow::Result<()> {
+        let database = Arc::clone(self.parts.databases().await?.analytics());
         let deps = analytics::Deps {
             config: self.settings.analytics.clone(),
-            database: Arc::clone(self.parts.databases().await?.analytics()),
+            breaker: self.parts.breaker(&database),
+            database,
             orders: self.parts.orders().await?,
             events: self.parts.events().await?,
             clock: Arc::new(SystemClock),
