@@ -149,7 +149,9 @@ proptest! {
 #[test]
 fn analytics_has_its_tenth_and_no_more_while_checkout_is_hungry() {
     let mut site = Site::new(10_000, 7);
-    [Class::Checkout, Class::Checkout, Class::Analytics, Class::Analytics].map(|class| site.join(class));
+    for class in [Class::Checkout, Class::Checkout, Class::Analytics, Class::Analytics] {
+        site.join(class);
+    }
     site.run(Duration::from_secs(15));
     for [_, analytics] in &site.seconds[4..14] {
         assert!((900..=1_100).contains(analytics), "{:?}", site.seconds);

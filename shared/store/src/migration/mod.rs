@@ -4,6 +4,7 @@
 mod analytics;
 mod catalogue;
 mod dialect;
+mod governor;
 mod orders;
 mod outbox;
 mod probe;
@@ -26,7 +27,7 @@ struct Step {
 
 /// Every step, oldest first.
 fn steps() -> Vec<Step> {
-    vec![orders::STEP, stock::STEP, catalogue::STEP, outbox::STEP, analytics::STEP, probe::STEP]
+    vec![orders::STEP, stock::STEP, catalogue::STEP, outbox::STEP, analytics::STEP, probe::STEP, governor::STEP]
 }
 
 impl MigrationName for Step {
