@@ -13,10 +13,19 @@ use cache::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use store::{Backend, Database, Databases};
 use tokio::sync::OnceCell;
-use worker::Breaker;
+use worker::{Breaker, Governor};
 
 use crate::settings::Settings;
 use crate::verbs::migrate;
+
+/// What stands before a database.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    /// Holds batches while it is away.
+    pub(crate) breaker: Arc<Breaker>,
+    /// Keeps batches within its budget.
+    pub(crate) governor: Arc<Governor>,
+}
 
 /// The parts of one process.
 pub(crate) struct Parts<'a> {
@@ -25,7 +34,7 @@ pub(crate) struct Parts<'a> {
     events: OnceCell<Arc<dyn Broker>>,
     databases: OnceCell<Databases>,
     /// By the database's name.
-    breakers: Mutex<BTreeMap<String, Arc<Breaker>>>,
+    guards: Mutex<BTreeMap<String, Guard>>,
     cache: OnceCell<Arc<Cache>>,
 }
 
@@ -37,7 +46,7 @@ impl<'a> Parts<'a> {
             orders: OnceCell::new(),
             events: OnceCell::new(),
             databases: OnceCell::new(),
-            breakers: Mutex::default(),
+            guards: Mutex::default(),
             cache: OnceCell::new(),
         }
     }
@@ -72,11 +81,14 @@ impl<'a> Parts<'a> {
         self.databases.get_or_try_init(open).await.cloned()
     }
 
-    /// The one breaker of `database`: whoever uses it, a probe by one stands for all.
-    pub(crate) fn breaker(&self, database: &Database) -> Arc<Breaker> {
-        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Breaker::new(database.name(), self.settings.breaker.clone()));
-        Arc::clone(breakers.entry(database.name().to_owned()).or_insert_with(new))
+    /// What stands before `database`, one for all who use it: a probe by one of them stands for all.
+    pub(crate) fn guard(&self, database: &Arc<Database>) -> Guard {
+        let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Guard {
+            breaker: Arc::new(Breaker::new(database.name(), self.settings.breaker.clone())),
+            governor: Arc::new(Governor::new(Arc::clone(database), self.settings.governor.clone())),
+        };
+        guards.entry(database.name().to_owned()).or_insert_with(new).clone()
     }
 
     /// The cache.
@@ -132,7 +144,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn regions_that_share_a_database_share_its_breaker_and_no_others() {
+    async fn regions_that_share_a_database_share_its_guard_and_no_others() {
         let data = tempfile::tempdir().unwrap();
         let file = data.path().join("shop.toml");
         let shop = "[store]\nanalytics = \"west\"\n\
@@ -145,11 +157,14 @@ mod tests {
         let settings = Settings::load(Some(&file), &[format!("data={}", data.path().display())]).unwrap();
         let parts = Parts::new(&settings);
         let databases = parts.databases().await.unwrap();
-        let breaker = |region: &str| parts.breaker(&databases.by_name(&region.parse().unwrap()).unwrap().database);
+        let guard = |region: &str| parts.guard(&databases.by_name(&region.parse().unwrap()).unwrap().database);
+        let breaker = |region: &str| guard(region).breaker;
         assert!(Arc::ptr_eq(&breaker("eu"), &breaker("us")), "a probe for one stands for both");
-        assert!(Arc::ptr_eq(&breaker("eu"), &parts.breaker(databases.analytics())));
+        assert!(Arc::ptr_eq(&breaker("eu"), &parts.guard(databases.analytics()).breaker));
         assert!(!Arc::ptr_eq(&breaker("eu"), &breaker("jp")), "another database's failures are its own");
         assert_eq!((breaker("us").name(), breaker("jp").name()), ("west", "east"));
+        assert!(Arc::ptr_eq(&guard("eu").governor, &guard("us").governor));
+        assert_eq!(guard("jp").governor.snapshot().database, "east");
         parts.close().await;
     }
 }

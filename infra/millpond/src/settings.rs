@@ -28,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) store: store::Config,
     /// One for each database and process.
     pub(crate) breaker: worker::BreakerConfig,
+    pub(crate) governor: worker::GovernorConfig,
     pub(crate) cache: cache::Config,
     pub(crate) ingress: ingress::Config,
     pub(crate) storefront: storefront::Config,
@@ -209,6 +210,7 @@ mod tests {
         same(&settings.broker.rabbit);
         same(&settings.store);
         same(&settings.breaker);
+        same(&settings.governor);
         same(&settings.cache);
         same(&settings.ingress);
         same(&settings.storefront);
