@@ -166,7 +166,7 @@ mod tests {
         let mut allowance = allowance("3000 rows/s", 0.5);
         assert_eq!(allowance.next(Duration::ZERO), Next::After(SLICE));
         assert_eq!(allowance.next(SLICE), Next::Now(10), "60 rows at 6 a message");
-        assert_eq!(allowance.next(Duration::from_secs(60)), Next::Now(10), "silence is not saved up");
+        assert_eq!(allowance.next(Duration::from_mins(1)), Next::Now(10), "silence is not saved up");
     }
 
     #[test]

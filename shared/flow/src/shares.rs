@@ -49,7 +49,7 @@ impl Class {
 }
 
 impl Claim {
-    fn wanted(&self) -> u32 {
+    fn wanted(self) -> u32 {
         self.demand.clamp(LEAST, WHOLE)
     }
 }
@@ -71,7 +71,9 @@ pub fn fair(claims: &[Claim], kept: u32) -> Vec<u32> {
     left -= divide(claims, &last, left, &mut shares);
     let idle = if first.is_empty() { &last } else { &first };
     if let Some(each) = left.checked_div(u32::try_from(idle.len()).unwrap_or(u32::MAX)) {
-        idle.iter().for_each(|place| shares[*place] += each);
+        for place in idle {
+            shares[*place] += each;
+        }
     }
     shares
 }

@@ -1,5 +1,7 @@
 //! Several workers on one database, second by second, with the real arithmetic and a clock of the test's own.
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use flow::shares::{self, WHOLE};

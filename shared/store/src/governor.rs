@@ -5,6 +5,8 @@
 //! what they leave. A worker that stops deletes its row; the row of one that died counts until it runs out, as the worker
 //! may still be using its share.
 //!
+//! (A SQLite file is one process's own; there the governor keeps its leases in memory and looks here for the budget alone.)
+//!
 //! The budget comes from the configuration of each process, until one is written here ([`set_budget`]): that one wins, for
 //! every process, until it is taken back. So an operator's change needs no roll-out and reaches every worker with its next
 //! renewal.

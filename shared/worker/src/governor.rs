@@ -1,7 +1,7 @@
 //! One governor per database: its consumers, in whatever process, write together no more than the database's budget.
 //!
-//! Each consumer has a [`Seat`]: a lease on a share of the budget, kept in the database itself (see `store::governor`),
-//! and the [`flow::Allowance`] that makes batches of it. `core.rs` is the state of a seat without a clock and without IO;
+//! Each consumer has a [`Seat`]: a lease on a share of the budget, kept in the database itself (see `store::governor`; a
+//! SQLite file's in memory, as one process has it alone), and the [`flow::Allowance`] that makes batches of it. `core.rs` is the state of a seat without a clock and without IO;
 //! here are the waiting and the lease's renewal.
 //!
 //! # What a row is
@@ -24,6 +24,7 @@
 //! the batches, whether a budget was written into it.
 
 mod core;
+mod ledger;
 mod seat;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -32,6 +33,7 @@ use flow::{Budget, Class};
 use serde::Serialize;
 use store::Database;
 
+use self::ledger::Ledger;
 use self::seat::Inner;
 pub use self::seat::Seat;
 pub(crate) use self::seat::Spending;
@@ -40,7 +42,7 @@ use crate::governor_config::GovernorConfig;
 /// The governor of one database, for all its consumers in this process.
 #[derive(Debug)]
 pub struct Governor {
-    database: Arc<Database>,
+    ledger: Arc<Ledger>,
     config: GovernorConfig,
     seats: Mutex<Vec<Weak<Inner>>>,
 }
@@ -88,12 +90,12 @@ pub struct SeatSnapshot {
 impl Governor {
     /// A governor for `database`, with the budget of its configuration or the one written into it. Asks nothing yet.
     pub fn new(database: Arc<Database>, config: GovernorConfig) -> Self {
-        Self { database, config, seats: Mutex::default() }
+        Self { ledger: Arc::new(Ledger::new(database)), config, seats: Mutex::default() }
     }
 
     /// A consumer's place, which leases nothing before the worker that it is given to runs. `name` is for people.
     pub fn seat(&self, class: Class, name: impl Into<String>) -> Seat {
-        let inner = Arc::new(Inner::new(Arc::clone(&self.database), self.config.clone(), class, name.into()));
+        let inner = Arc::new(Inner::new(Arc::clone(&self.ledger), self.config.clone(), class, name.into()));
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         seats.retain(|seat| seat.strong_count() > 0);
         seats.push(Arc::downgrade(&inner));
@@ -104,6 +106,6 @@ impl Governor {
     pub fn snapshot(&self) -> GovernorSnapshot {
         let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         let seats = seats.iter().filter_map(Weak::upgrade).map(|seat| seat.snapshot()).collect();
-        GovernorSnapshot { database: self.database.name().to_owned(), seats }
+        GovernorSnapshot { database: self.ledger.database().name().to_owned(), seats }
     }
 }

@@ -49,7 +49,7 @@ impl Default for GovernorConfig {
             analytics_least: 0.1,
             adaptive: true,
             slow_factor: 3.0,
-            slow_by_ms: 25,
+            slow_by_ms: 50,
             lower_to: 0.8,
             raise_per_s: 0.02,
             floor: 0.2,

@@ -258,6 +258,7 @@ mod tests {
     #[test]
     fn the_lowest_factor_of_all_counts_for_everybody() {
         let mut core = core("1000 rows/s");
+        core.next(Duration::ZERO);
         let slow = Lease { class: Class::Checkout, demand: 0, share: 10_000, factor: WHOLE / 2 };
         renew(&mut core, &View { budget: None, others: vec![slow] }, seconds(1));
         let per_s = core.allowance.rows_per_s().unwrap();
@@ -269,7 +270,7 @@ mod tests {
         for (adaptive, lowered) in [(true, 0.8), (false, 1.0)] {
             let config = GovernorConfig { adaptive, ..GovernorConfig::default() };
             let mut core = Core::new(config, Class::Checkout, "1000 rows/s".parse().unwrap(), Duration::ZERO);
-            for (second, commit_ms) in [(1, 4), (2, 4), (3, 90)] {
+            for (second, commit_ms) in [(1, 4), (2, 4), (3, 120)] {
                 (0..9).for_each(|_| core.settle(6.0, 1, &call(6, commit_ms), seconds(second)));
                 renew(&mut core, &alone(), seconds(second));
             }

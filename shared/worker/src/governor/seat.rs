@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use flow::{Budget, Class, Next};
 use sea_orm::DbErr;
-use store::{Database, governor};
+use store::governor::View;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::SeatSnapshot;
 use super::core::{Call, Core};
+use super::ledger::Ledger;
 use crate::Error;
 use crate::governor_config::GovernorConfig;
 
@@ -30,7 +31,7 @@ pub struct Seat {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    database: Arc<Database>,
+    ledger: Arc<Ledger>,
     config: GovernorConfig,
     id: Uuid,
     name: String,
@@ -44,15 +45,15 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(database: Arc<Database>, config: GovernorConfig, class: Class, name: String) -> Self {
-        let budget = database.budget();
+    pub(super) fn new(ledger: Arc<Ledger>, config: GovernorConfig, class: Class, name: String) -> Self {
+        let budget = ledger.database().budget();
         Self {
             core: Mutex::new(Core::new(config.clone(), class, budget, Duration::ZERO)),
             governed: AtomicBool::new(!budget.is_unlimited()),
             id: Uuid::from_u128(rand::random()),
             start: Instant::now(),
             changed: Notify::new(),
-            database,
+            ledger,
             config,
             name,
             class,
@@ -95,7 +96,7 @@ impl Inner {
         self.with(|core, at| core.change_budget(budget, at));
         self.governed.store(!budget.is_unlimited(), Ordering::Release);
         self.changed.notify_waiters();
-        let database = self.database.name();
+        let database = self.ledger.database().name();
         tracing::info!(database, consumer = self.name, "the budget of database {database} is now {budget}");
     }
 }
@@ -118,7 +119,7 @@ impl Seat {
             tokio::pin!(changed);
             // Registered before looking, so that no change falls between.
             changed.as_mut().enable();
-            match inner.with(|core, at| core.next(at)) {
+            match inner.with(Core::next) {
                 Next::Now(messages) => return messages,
                 Next::Never => changed.await,
                 Next::After(wait) => tokio::select! {
@@ -150,12 +151,12 @@ impl Seat {
 
     /// Gives the lease up, so that the others need not wait until it runs out.
     pub(crate) async fn leave(&self) {
-        let Inner { database, id, .. } = &*self.inner;
+        let Inner { ledger, id, .. } = &*self.inner;
         if !self.inner.is_governed() {
             return;
         }
-        if let Ok(Err(error)) = timeout(FAREWELL, governor::leave(database, *id)).await {
-            tracing::debug!(database = database.name(), %error, "a lease was not given up: it runs out by itself");
+        if let Ok(Err(error)) = timeout(FAREWELL, ledger.leave(*id)).await {
+            tracing::debug!(database = ledger.database().name(), %error, "a lease was not given up: it runs out by itself");
         }
     }
 
@@ -163,19 +164,19 @@ impl Seat {
         let inner = &*self.inner;
         let soon = inner.config.renew() / SOON;
         let asked = inner.start.elapsed();
-        let demand = inner.with(|core, at| core.look_back(at));
+        let demand = inner.with(Core::look_back);
         let mut below_fair = false;
-        let take = |view: &governor::View| {
+        let take = |view: &View| {
             let taken = inner.with(|core, at| core.take(view, demand, at));
             below_fair = taken.below_fair;
             taken.lease
         };
-        let renewal = governor::renew(&inner.database, inner.id, inner.config.lease(), take);
+        let renewal = inner.ledger.renew(inner.id, inner.config.lease(), take);
         let renewed = timeout(inner.config.lease(), renewal).await;
         match renewed.unwrap_or_else(|_| Err(DbErr::Custom("no answer in time".to_owned()))) {
             Ok((view, lease)) => {
                 trouble.over(inner);
-                let budget = view.budget.unwrap_or_else(|| inner.database.budget());
+                let budget = view.budget.unwrap_or_else(|| inner.ledger.database().budget());
                 if budget.is_unlimited() {
                     self.leave().await;
                     inner.change_budget(budget);
@@ -194,17 +195,17 @@ impl Seat {
 
     async fn look(&self) -> Duration {
         let inner = &*self.inner;
-        match governor::budget(&inner.database).await {
+        match inner.ledger.written_budget().await {
             // Taken up in any case: the one in the database wins also where it was changed back.
             Ok(written) => {
-                let budget = written.unwrap_or_else(|| inner.database.budget());
+                let budget = written.unwrap_or_else(|| inner.ledger.database().budget());
                 if !budget.is_unlimited() {
                     inner.change_budget(budget);
                     return Duration::ZERO;
                 }
             }
             Err(error) => tracing::debug!(
-                database = inner.database.name(), %error,
+                database = inner.ledger.database().name(), %error,
                 "whether a budget was written into the database is not known now"
             ),
         }
@@ -220,7 +221,7 @@ struct Trouble {
 
 impl Trouble {
     fn tell(&mut self, inner: &Inner, error: &DbErr) {
-        let database = inner.database.name();
+        let database = inner.ledger.database().name();
         if !self.said && inner.with(|core, at| core.has_run_out(at)) {
             self.said = true;
             tracing::warn!(
@@ -232,7 +233,7 @@ impl Trouble {
 
     fn over(&mut self, inner: &Inner) {
         if std::mem::take(&mut self.said) {
-            let database = inner.database.name();
+            let database = inner.ledger.database().name();
             tracing::info!(database, consumer = inner.name, "the share of the database's budget is renewed again");
         }
     }

@@ -1,8 +1,9 @@
 //! `millpond demo`: everything in one process in a scratch folder, and a spike that the queue takes.
 //!
 //! Nothing here is staged but the load: the roles are those of `millpond run all`, on the same embedded parts, and the
-//! oracle reads the database as a stranger would. One setting is not the default: the database has a budget between what
-//! the trickle needs and what the spike would, as an operator gives it one who wants it steady.
+//! oracle reads the database as a stranger would. Two settings are not the default: the database has a budget between
+//! what the trickle needs and what the spike would, as an operator gives it one who wants it steady; and the budget stays
+//! as it is, whatever else the machine does.
 
 mod picture;
 mod report;

@@ -37,6 +37,7 @@ impl Scene {
             format!("data={}", folder.path().display()),
             format!("http.bind={}", args.bind()),
             format!("store.database.main.budget={budget}"),
+            "governor.adaptive=false".to_owned(),
             "log.filter=warn".to_owned(),
         ];
         layers.extend_from_slice(set);
