@@ -89,7 +89,9 @@ impl<H: Handler> Worker<H> {
             held: Held::new(&self.context.config, Instant::now()),
             let_go: false,
         };
-        let ended = shutdown.hard().run_until_cancelled(seated(self.context.seat.as_ref(), running.run())).await;
+        // Boxed, as a renewal is large, and a role holds several workers.
+        let seated = Box::pin(seated(self.context.seat.as_ref(), running.run()));
+        let ended = shutdown.hard().run_until_cancelled(seated).await;
         // What still runs after a hard stop ends here, and its deliveries go back.
         batches.shutdown().await;
         ended.unwrap_or_else(|| {

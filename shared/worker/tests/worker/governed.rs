@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use broker::Broker as _;
 use events::DecodeError;
 use flow::{Budget, Class};
 use model::Message;
