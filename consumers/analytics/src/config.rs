@@ -12,8 +12,6 @@ pub struct Config {
     pub pages: worker::Config,
     /// How outcomes of orders are taken.
     pub orders: worker::Config,
-    /// When both pause for the database.
-    pub breaker: worker::BreakerConfig,
     /// What is counted how finely, and how long a repeat is known.
     pub counting: Counting,
     /// How old ids are thrown away.
@@ -31,7 +29,6 @@ impl Default for Config {
                 ..worker::Config::default()
             },
             orders: worker::Config { linger_ms: 20, ..worker::Config::default() },
-            breaker: worker::BreakerConfig::default(),
             counting: Counting::default(),
             sweeping: Sweeping::default(),
         }

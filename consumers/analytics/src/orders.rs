@@ -9,11 +9,11 @@ use model::{Message, OrderId};
 use sea_orm::DbErr;
 use store::{Database, Transaction};
 use uuid::Uuid;
-use worker::{BatchError, Handler, Item, Verdict};
+use worker::{BatchError, Handled, Handler, Item, Verdict};
 
 use crate::config::Counting;
 use crate::labels::{Labels, clean};
-use crate::sql::{Column, advance, failed, minute, with_rows};
+use crate::sql::{Column, Written, advance, commit, failed, minute, with_rows};
 
 /// How an order ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,26 +85,27 @@ impl Orders {
         Self { database, counting, campaigns }
     }
 
-    async fn count(&self, outcomes: &[&Outcome]) -> Result<(), DbErr> {
+    async fn count(&self, outcomes: &[&Outcome]) -> Result<Written, DbErr> {
         // The first of an order in the batch stands; sorted by id, the order that everybody locks in.
         let mut first: BTreeMap<Uuid, &Outcome> = BTreeMap::new();
         for outcome in outcomes {
             first.entry(outcome.order_id().as_uuid()).or_insert(outcome);
         }
         if first.is_empty() {
-            return Ok(());
+            return Ok(Written::default());
         }
         let tx = self.database.begin().await?;
         let new = self.insert_new(&tx, &first).await?;
         let rows = self.roll_up(first.iter().filter(|(id, _)| new.contains(id)).map(|(_, outcome)| *outcome));
+        let mut written = new.len() + rows.len();
         self.add(&tx, rows).await?;
         let mut through: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
         for outcome in outcomes {
             let time = through.entry(format!("orders/{}", outcome.market())).or_insert(outcome.decided_at());
             *time = outcome.decided_at().max(*time);
         }
-        advance(&tx, &self.database, through).await?;
-        tx.commit().await
+        written += advance(&tx, &self.database, through).await?;
+        commit(tx, written).await
     }
 
     async fn insert_new(&self, tx: &Transaction, first: &BTreeMap<Uuid, &Outcome>) -> Result<HashSet<Uuid>, DbErr> {
@@ -184,11 +185,11 @@ impl Handler for Orders {
         }
     }
 
-    async fn handle(&self, batch: &[Item<Vec<Outcome>>]) -> Result<Vec<Verdict>, BatchError> {
+    async fn handle(&self, batch: &[Item<Vec<Outcome>>]) -> Result<Handled, BatchError> {
         let outcomes: Vec<&Outcome> =
             batch.iter().flat_map(|item| &item.event).filter(|outcome| outcome.is_of_the_order()).collect();
-        self.count(&outcomes).await.map_err(failed)?;
-        Ok(vec![Verdict::Done; batch.len()])
+        let written = self.count(&outcomes).await.map_err(failed)?;
+        Ok(written.handled(vec![Verdict::Done; batch.len()]))
     }
 
     async fn probe(&self) -> Result<(), String> {

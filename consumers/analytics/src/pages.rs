@@ -8,12 +8,12 @@ use events::{DecodeError, Envelope, PageBatch, PageEvent, PageEventKind};
 use model::{Clock, Message};
 use sea_orm::DbErr;
 use store::{Database, Transaction};
-use worker::{BatchError, Handler, Item, Verdict};
+use worker::{BatchError, Handled, Handler, Item, Verdict};
 
 use crate::config::Counting;
 use crate::labels::{Labels, clean};
 use crate::sketch::Sketch;
-use crate::sql::{Column, advance, failed, minute, with_rows};
+use crate::sql::{Column, Written, advance, commit, failed, minute, with_rows};
 use crate::visitors::{self, VisitorsKey};
 
 /// Handler of the queue of page batches.
@@ -44,23 +44,25 @@ impl Pages {
         Self { database, clock, counting, labels: Mutex::new(labels) }
     }
 
-    async fn count(&self, batches: &[&PageBatch]) -> Result<(), DbErr> {
+    async fn count(&self, batches: &[&PageBatch]) -> Result<Written, DbErr> {
         let keys = batches.iter().flat_map(|batch| batch.events.iter().map(|event| key(batch, event)));
         let keys: BTreeSet<(&str, &str)> = keys.collect();
         if keys.is_empty() {
-            return Ok(());
+            return Ok(Written::default());
         }
         let tx = self.database.begin().await?;
         let new = self.insert_new(&tx, &keys).await?;
+        let mut rows = new.len();
         let repeated = keys.len() - new.len();
         let counted = self.roll_up(batches, new);
+        rows += counted.views.len();
         self.add_views(&tx, counted.views).await?;
-        visitors::add(&tx, &self.database, &counted.visitors).await?;
+        rows += visitors::add(&tx, &self.database, &counted.visitors).await?;
         let feeds = counted.through.into_iter().map(|(market, time)| (format!("pages/{market}"), time));
-        advance(&tx, &self.database, feeds).await?;
-        tx.commit().await?;
+        rows += advance(&tx, &self.database, feeds).await?;
+        let written = commit(tx, rows).await?;
         tracing::debug!(analytics.events = keys.len(), analytics.repeated = repeated, "counted page events");
-        Ok(())
+        Ok(written)
     }
 
     /// Remembers every event, and returns those that nobody remembered before. A concurrent transaction with one of them
@@ -152,7 +154,7 @@ impl Handler for Pages {
 
     /// Counts the events of the batch in one transaction. What was received before ids are kept is settled without being
     /// counted: whether it was counted before can't be known any more.
-    async fn handle(&self, batch: &[Item<Self::Event>]) -> Result<Vec<Verdict>, BatchError> {
+    async fn handle(&self, batch: &[Item<Self::Event>]) -> Result<Handled, BatchError> {
         let oldest = self.clock.now() - self.counting.keep_ids();
         let (fresh, old): (Vec<_>, Vec<_>) =
             batch.iter().map(|item| &item.event.data).partition(|batch| batch.received_at >= oldest);
@@ -160,8 +162,8 @@ impl Handler for Pages {
             let events: usize = old.iter().map(|batch| batch.events.len()).sum();
             tracing::warn!(analytics.skipped = events, "page events are too old to be counted once: they are skipped");
         }
-        self.count(&fresh).await.map_err(failed)?;
-        Ok(vec![Verdict::Done; batch.len()])
+        let written = self.count(&fresh).await.map_err(failed)?;
+        Ok(written.handled(vec![Verdict::Done; batch.len()]))
     }
 
     async fn probe(&self) -> Result<(), String> {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use broker::{Broker, BrokerError, QueueName, QueueSpec, Topology, layout};
+use flow::Class;
 use futures::TryFutureExt as _;
 use futures::future::{join3, try_join};
 use model::Clock;
 use service::{Condition, Readiness, Shutdown};
 use store::Database;
-use worker::{Breaker, Handler, Worker, WorkerDeps};
+use worker::{Breaker, Governor, Handler, Seat, Worker, WorkerDeps};
 
 use crate::config::Config;
 use crate::orders::Orders;
@@ -21,6 +22,10 @@ pub struct Deps {
     pub config: Config,
     /// Where it counts.
     pub database: Arc<Database>,
+    /// Of that database; everybody in the process who uses it shares it.
+    pub breaker: Arc<Breaker>,
+    /// Of the same database: what checkout leaves of its budget.
+    pub governor: Arc<Governor>,
     /// Tells outcomes of orders.
     pub orders: Arc<dyn Broker>,
     /// Tells page events; may be the same broker.
@@ -51,13 +56,14 @@ pub enum Error {
 /// # Errors
 /// [`Error`]; the others are stopped softly first.
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, database, orders, events, clock, readiness } = deps;
+    let Deps { config, database, breaker, governor, orders, events, clock, readiness } = deps;
     // Its own tokens: where one of the three fails, the others stop, and the error is told.
     let stop = shutdown.child();
-    let breaker = Arc::new(Breaker::new(database.name(), config.breaker.clone()));
+    let seat = |queue: &QueueName| Some(governor.seat(Class::Analytics, queue.to_string()));
     let pages = Consumer {
         broker: events,
         topology: layout::pages(),
+        seat: seat(&layout::analytics_pages_queue()),
         queue: layout::analytics_pages_queue(),
         handler: Arc::new(Pages::new(Arc::clone(&database), clock, config.counting.clone())),
         worker: config.pages,
@@ -66,6 +72,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
     let outcomes = Consumer {
         broker: orders,
         topology: layout::orders([]),
+        seat: seat(&layout::analytics_orders_queue()),
         queue: layout::analytics_orders_queue(),
         handler: Arc::new(Orders::new(Arc::clone(&database), config.counting.clone())),
         worker: config.orders,
@@ -88,6 +95,7 @@ struct Consumer<H> {
     broker: Arc<dyn Broker>,
     topology: Topology,
     queue: QueueName,
+    seat: Option<Seat>,
     handler: Arc<H>,
     worker: worker::Config,
     ready: Condition,
@@ -112,7 +120,7 @@ impl<H: Handler> Consumer<H> {
         }
         self.ready.ready();
         let queue = QueueSpec::new(self.queue);
-        let deps = WorkerDeps { broker: self.broker, queue, handler: self.handler, breaker };
+        let deps = WorkerDeps { broker: self.broker, queue, handler: self.handler, breaker, seat: self.seat };
         Ok(Worker::new(deps, self.worker).run(stop.clone()).await?)
     }
 }

@@ -1,10 +1,13 @@
 //! Rows in and out of both databases, by columns.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
 use store::{Backend, Database, Fault, Transaction, bind};
+use tokio::time::Instant;
 use uuid::Uuid;
-use worker::BatchError;
+use worker::{BatchError, Handled, Verdict};
 
 /// A column's values, one per row.
 pub(crate) enum Column {
@@ -78,18 +81,39 @@ pub(crate) async fn with_rows(
     Ok(answers)
 }
 
-/// How far each feed of this batch is. Last in its transaction, because everybody writes the same few rows.
+/// How far each feed of this batch is, and how many rows that were. Last in its transaction, because everybody writes the same few rows.
 pub(crate) async fn advance(
     tx: &Transaction,
     db: &Database,
     feeds: impl IntoIterator<Item = (String, DateTime<Utc>)>,
-) -> Result<(), DbErr> {
-    let (feeds, times) = feeds.into_iter().unzip();
+) -> Result<usize, DbErr> {
+    let (feeds, times): (Vec<String>, _) = feeds.into_iter().unzip();
+    let rows = feeds.len();
     let before = "INSERT INTO analytics_progress (feed, counted_through)";
     let after = "ON CONFLICT (feed) DO UPDATE SET counted_through = excluded.counted_through \
                  WHERE analytics_progress.counted_through < excluded.counted_through";
     with_rows(tx, db, before, vec![Column::Text(feeds), Column::Time(times)], after).await?;
-    Ok(())
+    Ok(rows)
+}
+
+/// What a transaction has written.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    rows: usize,
+    commit: Option<Duration>,
+}
+
+impl Written {
+    pub(crate) fn handled(self, verdicts: Vec<Verdict>) -> Handled {
+        Handled { verdicts, rows: self.rows as u64, commit: self.commit }
+    }
+}
+
+/// Commits a transaction that wrote `rows`.
+pub(crate) async fn commit(tx: Transaction, rows: usize) -> Result<Written, DbErr> {
+    let begun = Instant::now();
+    tx.commit().await?;
+    Ok(Written { rows, commit: Some(begun.elapsed()) })
 }
 
 /// What a failed statement means for the batch.

@@ -12,13 +12,13 @@ use crate::sql::{Column, with_rows};
 /// Market, minute, campaign.
 pub(crate) type VisitorsKey = (String, DateTime<Utc>, String);
 
-/// Merges `sketches` into the rows. First all rows that are not there yet are inserted, which waits for whoever inserts
+/// Merges `sketches` into the rows and tells how many it wrote. First all rows that are not there yet are inserted, which waits for whoever inserts
 /// the same ones; those that were there are then locked, in the same order by everybody.
 pub(crate) async fn add(
     tx: &Transaction,
     db: &Database,
     sketches: &BTreeMap<VisitorsKey, Sketch>,
-) -> Result<(), DbErr> {
+) -> Result<usize, DbErr> {
     let after = "ON CONFLICT DO NOTHING RETURNING market, minute, campaign";
     let inserted = write(tx, db, sketches.iter().map(|(key, sketch)| (key, sketch.to_bytes())), after).await?;
     let inserted: Vec<VisitorsKey> = inserted.iter().map(key_of).collect::<Result<_, _>>()?;
@@ -37,7 +37,7 @@ pub(crate) async fn add(
     }
     let after = "ON CONFLICT (market, minute, campaign) DO UPDATE SET sketch = excluded.sketch";
     write(tx, db, merged.iter().map(|(key, bytes)| (key, bytes.clone())), after).await?;
-    Ok(())
+    Ok(inserted.len() + merged.len())
 }
 
 async fn write<'a>(

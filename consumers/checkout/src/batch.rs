@@ -1,12 +1,14 @@
 //! The batch transaction: what makes an order happen once, and stock never be sold twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use cache::OrderStatus;
 use chrono::{DateTime, TimeDelta, Utc};
 use model::OrderId;
 use sea_orm::DbErr;
 use store::{Region, Transaction, outbox};
+use tokio::time::Instant;
 
 use crate::allocate::{Allocation, Outcome};
 use crate::intake::Checked;
@@ -21,6 +23,10 @@ pub(crate) struct Effect {
     pub(crate) stored: Vec<OrderStatus>,
     /// Orders whose id holds another order already.
     pub(crate) conflicts: Vec<OrderId>,
+    /// Rows that it inserted or updated.
+    pub(crate) rows: usize,
+    /// How long the commit took; none where there was nothing to commit.
+    pub(crate) commit: Option<Duration>,
 }
 
 /// Stores `orders`, given in arrival order, in one transaction of the region's database.
@@ -29,11 +35,13 @@ pub(crate) struct Effect {
 /// The database's; nothing is committed, or (a connection lost at the commit) the fate is unknown.
 pub(crate) async fn store(region: &Region, orders: &[Checked<'_>], grace: TimeDelta) -> Result<Effect, DbErr> {
     let tx = region.database.begin().await?;
-    let effect = apply(&tx, region, orders, grace).await?;
+    let mut effect = apply(&tx, region, orders, grace).await?;
     if effect.stored.is_empty() {
         tx.rollback().await?;
     } else {
+        let begun = Instant::now();
         tx.commit().await?;
+        effect.commit = Some(begun.elapsed());
     }
     Ok(effect)
 }
@@ -54,10 +62,11 @@ async fn apply(tx: &Transaction, region: &Region, orders: &[Checked<'_>], grace:
         .filter_map(|order| unseen.remove(&order.placed().order_id).map(|at| New::of(order, at)))
         .collect();
     let Some(at) = new.iter().map(|order| order.at).max() else {
-        return Ok(Effect { stored: Vec::new(), conflicts });
+        return Ok(Effect { conflicts, ..Effect::default() });
     };
-    let allocation = allocate(tx, region, &new, grace, at).await?;
-    Ok(Effect { stored: statuses(&new, &allocation.outcomes), conflicts })
+    let (allocation, rows) = allocate(tx, region, &new, grace, at).await?;
+    let stored = statuses(&new, &allocation.outcomes);
+    Ok(Effect { stored, conflicts, rows: created.len() + rows, commit: None })
 }
 
 /// The orders whose fingerprint is not that of the order stored under their id.
@@ -76,7 +85,7 @@ async fn conflicts(
     Ok(differs.map(|order| order.placed().order_id).collect())
 }
 
-/// Decides over the new orders and writes down what was decided. Lines go first and prices are read before the lock,
+/// Decides over the new orders and writes down what was decided; tells in how many rows. Lines go first and prices are read before the lock,
 /// so that a hot SKU's row is held for as few statements as possible.
 async fn allocate(
     tx: &Transaction,
@@ -84,7 +93,7 @@ async fn allocate(
     new: &[New<'_>],
     grace: TimeDelta,
     at: DateTime<Utc>,
-) -> Result<Allocation, DbErr> {
+) -> Result<(Allocation, usize), DbErr> {
     let mut lines: Vec<_> = new.iter().map(|order| (order.id(), order.lines.as_slice())).collect();
     lines.sort_by_key(|(id, _)| *id);
     sql::insert_lines(&**tx, &lines).await?;
@@ -101,7 +110,8 @@ async fn allocate(
     let decided: Vec<(&New<'_>, &Outcome)> = new.iter().zip(&allocation.outcomes).collect();
 
     sql::reserve(&**tx, region.number, &allocation.taken, at).await?;
-    sql::insert_movements(&**tx, region.number, &movements(&decided)).await?;
+    let movements = movements(&decided);
+    sql::insert_movements(&**tx, region.number, &movements).await?;
     let rejected: Vec<_> = decided
         .iter()
         .filter_map(|(order, outcome)| match outcome {
@@ -113,7 +123,9 @@ async fn allocate(
     let mut events = outcome::announce(region.number, &decided, at);
     events.extend(outcome::crossings(&region.name, &stock, &allocation.taken, at));
     outbox::insert(&region.database, tx, &events).await?;
-    Ok(allocation)
+    let lines: usize = lines.iter().map(|(_, lines)| lines.len()).sum();
+    let rows = lines + allocation.taken.len() + movements.len() + rejected.len() + events.len();
+    Ok((allocation, rows))
 }
 
 /// In key order (SKU, order), like every write.

@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// How messages are taken, batched and retried.
     pub worker: worker::Config,
-    /// How an outage of the database is noticed and left behind.
-    pub breaker: worker::BreakerConfig,
     /// Who decides what becomes of an order.
     pub outcome: OutcomeSource,
     /// For orders of browser keys: how long before the page was shown a price may have been replaced and still stand,
@@ -24,7 +22,6 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             worker: worker::Config::default(),
-            breaker: worker::BreakerConfig::default(),
             outcome: OutcomeSource::Own,
             price_grace_s: 900,
             status_queue_batches: 64,

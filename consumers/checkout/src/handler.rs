@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 use events::{DecodeError, Envelope, OrderPlaced};
 use model::Message;
 use store::{Fault, Region};
-use worker::{BatchError, Handler, Item, Verdict};
+use worker::{BatchError, Handled, Handler, Item, Verdict};
 
-use crate::batch;
+use crate::batch::{self, Effect};
 use crate::config::OutcomeSource;
 use crate::intake::{self, Checked, Refusal};
 use crate::status::StatusQueue;
@@ -27,7 +27,7 @@ impl Handler for Checkout {
         Envelope::from_message(message)
     }
 
-    async fn handle(&self, batch: &[Item<Self::Event>]) -> Result<Vec<Verdict>, BatchError> {
+    async fn handle(&self, batch: &[Item<Self::Event>]) -> Result<Handled, BatchError> {
         let mut verdicts = vec![Verdict::Done; batch.len()];
         let mut orders: Vec<Checked<'_>> = Vec::with_capacity(batch.len());
         let mut elsewhere = 0_u32;
@@ -50,10 +50,10 @@ impl Handler for Checkout {
                  regions' numbers in the configuration of the ingress with those here"
             );
         }
-        match self.source {
+        let effect = match self.source {
             OutcomeSource::Own => self.store(&orders).await?,
-        }
-        Ok(verdicts)
+        };
+        Ok(Handled { verdicts, rows: effect.rows as u64, commit: effect.commit })
     }
 
     async fn probe(&self) -> Result<(), String> {
@@ -62,18 +62,17 @@ impl Handler for Checkout {
 }
 
 impl Checkout {
-    async fn store(&self, orders: &[Checked<'_>]) -> Result<(), BatchError> {
+    async fn store(&self, orders: &[Checked<'_>]) -> Result<Effect, BatchError> {
         if orders.is_empty() {
-            return Ok(());
+            return Ok(Effect::default());
         }
-        let effect =
-            batch::store(&self.region, orders, self.price_grace).await.map_err(|error| {
-                match Fault::classify(&error) {
-                    Fault::Poison(reason) => BatchError::Poison(reason),
-                    Fault::Contention(reason) => BatchError::Contention(reason),
-                    Fault::Infrastructure(reason) => BatchError::Infrastructure(reason),
-                }
-            })?;
+        let mut effect = batch::store(&self.region, orders, self.price_grace).await.map_err(|error| {
+            match Fault::classify(&error) {
+                Fault::Poison(reason) => BatchError::Poison(reason),
+                Fault::Contention(reason) => BatchError::Contention(reason),
+                Fault::Infrastructure(reason) => BatchError::Infrastructure(reason),
+            }
+        })?;
         for order in &effect.conflicts {
             tracing::warn!(
                 order.id = %order,
@@ -82,8 +81,8 @@ impl Checkout {
             );
         }
         if !effect.stored.is_empty() {
-            self.statuses.offer(effect.stored);
+            self.statuses.offer(std::mem::take(&mut effect.stored));
         }
-        Ok(())
+        Ok(effect)
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use broker::{Broker, BrokerError, QueueSpec, layout};
 use cache::Cache;
+use flow::Class;
 use futures::future::try_join;
 use service::{Readiness, Shutdown, Tasks};
 use store::Region;
-use worker::{Breaker, Worker, WorkerDeps};
+use worker::{Breaker, Governor, Worker, WorkerDeps};
 
 use crate::config::Config;
 use crate::handler::Checkout;
@@ -21,6 +22,10 @@ pub struct Deps {
     pub region: Region,
     /// Where orders come from.
     pub orders: Arc<dyn Broker>,
+    /// Of the region's database; everybody in the process who uses that database shares it.
+    pub breaker: Arc<Breaker>,
+    /// Of the same database: what checkout may write per second.
+    pub governor: Arc<Governor>,
     /// Where committed outcomes are left for whoever asks.
     pub cache: Arc<Cache>,
     /// Where it says that it is ready.
@@ -50,7 +55,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`], for what no waiting mends.
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, region, orders, cache, readiness } = deps;
+    let Deps { config, region, orders, breaker, governor, cache, readiness } = deps;
     config.check().map_err(Error::Config)?;
     let (name, stop) = (region.name.clone(), shutdown.soft().clone());
     let queue = QueueSpec::new(layout::checkout_queue(&name));
@@ -78,14 +83,14 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         Some(outcome) => drop(outcome?),
     }
 
-    let breaker = Arc::new(Breaker::new(region.database.name(), config.breaker.clone()));
     let (statuses, writer) = status::queue(cache, config.status_queue_batches);
     let price_grace = config.price_grace();
     let handler = Arc::new(Checkout { region, source: config.outcome, price_grace, statuses });
     let tasks = Tasks::new();
     let status_task = tasks.spawn("checkout.statuses", writer.run());
-    let ended =
-        Worker::new(WorkerDeps { broker: orders, queue, handler, breaker }, config.worker).run(shutdown.clone()).await;
+    let seat = Some(governor.seat(Class::Checkout, queue.name.to_string()));
+    let deps = WorkerDeps { broker: orders, queue, handler, breaker, seat };
+    let ended = Worker::new(deps, config.worker).run(shutdown.clone()).await;
     // The handler is gone, and with it the queue's last sender: what is left of it is written, each write in bounded
     // time. A hard stop leaves it; the rows say the same.
     if shutdown.hard().run_until_cancelled(status_task).await.is_none() {

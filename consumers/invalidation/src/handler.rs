@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cache::Cache;
 use events::{Contract as _, DecodeError, Envelope, StockChanged};
 use model::Message;
-use worker::{BatchError, Handler, Item, Verdict};
+use worker::{BatchError, Handled, Handler, Item, Verdict};
 
 use crate::change::{Change, purges};
 
@@ -33,12 +33,12 @@ impl Handler for Invalidation {
         Ok(Change::Product(Envelope::from_message(message)?.data))
     }
 
-    async fn handle(&self, batch: &[Item<Change>]) -> Result<Vec<Verdict>, BatchError> {
+    async fn handle(&self, batch: &[Item<Change>]) -> Result<Handled, BatchError> {
         let purges = purges(batch.iter().map(|item| &item.event));
         let newer = self.cache.purge(&purges).await.map_err(|error| BatchError::Infrastructure(error.to_string()))?;
         let done = newer.iter().filter(|newer| **newer).count();
         tracing::debug!(invalidation.purged = done, invalidation.older = newer.len() - done, "purged tags");
-        Ok(vec![Verdict::Done; batch.len()])
+        Ok(vec![Verdict::Done; batch.len()].into())
     }
 
     async fn probe(&self) -> Result<(), String> {

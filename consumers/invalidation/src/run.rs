@@ -70,6 +70,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         queue: QueueSpec::new(layout::invalidation_queue()),
         handler: Arc::new(Invalidation::new(cache)),
         breaker: Arc::new(Breaker::new("cache", config.breaker)),
+        seat: None,
     };
     Ok(Worker::new(deps, config.worker).run(shutdown).await?)
 }

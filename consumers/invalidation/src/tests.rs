@@ -63,7 +63,7 @@ async fn purged(cache: &Arc<Cache>, changes: impl IntoIterator<Item = Change>) -
     }
     let batch = items(changes);
     let verdicts = Invalidation::new(Arc::clone(cache)).handle(&batch).await;
-    assert_eq!(verdicts, Ok(vec![Verdict::Done; batch.len()]));
+    assert_eq!(verdicts, Ok(vec![Verdict::Done; batch.len()].into()));
     let mut purged = [false; 5];
     for (i, tag) in tags.iter().enumerate() {
         purged[i] = cache.generation(tag).await != before[i];

@@ -1,8 +1,9 @@
 //! What roles are made of: brokers, databases, cache. Each is opened when the first role asks for it, so that a process
 //! holds nothing that its roles do not use; the ingress alone has no database connection at all.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use broker::Broker;
@@ -10,11 +11,21 @@ use broker_embedded::Embedded;
 use broker_rabbit::Rabbit;
 use cache::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
-use store::{Backend, Databases};
+use store::{Backend, Database, Databases};
 use tokio::sync::OnceCell;
+use worker::{Breaker, Governor};
 
 use crate::settings::Settings;
 use crate::verbs::migrate;
+
+/// What stands before a database.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    /// Holds batches while it is away.
+    pub(crate) breaker: Arc<Breaker>,
+    /// Keeps batches within its budget.
+    pub(crate) governor: Arc<Governor>,
+}
 
 /// The parts of one process.
 pub(crate) struct Parts<'a> {
@@ -22,6 +33,8 @@ pub(crate) struct Parts<'a> {
     orders: OnceCell<Arc<dyn Broker>>,
     events: OnceCell<Arc<dyn Broker>>,
     databases: OnceCell<Databases>,
+    /// By the database's name.
+    guards: Mutex<BTreeMap<String, Guard>>,
     cache: OnceCell<Arc<Cache>>,
 }
 
@@ -33,6 +46,7 @@ impl<'a> Parts<'a> {
             orders: OnceCell::new(),
             events: OnceCell::new(),
             databases: OnceCell::new(),
+            guards: Mutex::default(),
             cache: OnceCell::new(),
         }
     }
@@ -65,6 +79,16 @@ impl<'a> Parts<'a> {
             anyhow::Ok(databases)
         };
         self.databases.get_or_try_init(open).await.cloned()
+    }
+
+    /// What stands before `database`, one for all who use it: a probe by one of them stands for all.
+    pub(crate) fn guard(&self, database: &Arc<Database>) -> Guard {
+        let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Guard {
+            breaker: Arc::new(Breaker::new(database.name(), self.settings.breaker.clone())),
+            governor: Arc::new(Governor::new(Arc::clone(database), self.settings.governor.clone())),
+        };
+        guards.entry(database.name().to_owned()).or_insert_with(new).clone()
     }
 
     /// The cache.
@@ -113,4 +137,34 @@ pub(crate) async fn open_broker(
         return Ok(rabbit);
     }
     bail!("broker.{name} must start with embedded:, amqp:// or amqps:// (it is not shown, as it may hold a password)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn regions_that_share_a_database_share_its_guard_and_no_others() {
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("shop.toml");
+        let shop = "[store]\nanalytics = \"west\"\n\
+                    [[store.region]]\nname = \"eu\"\nnumber = 1\ndatabase = \"west\"\n\
+                    [[store.region]]\nname = \"us\"\nnumber = 2\ndatabase = \"west\"\n\
+                    [[store.region]]\nname = \"jp\"\nnumber = 3\ndatabase = \"east\"\n\
+                    [store.database.west]\nurl = \"sqlite:west.db\"\n\
+                    [store.database.east]\nurl = \"sqlite:east.db\"\n";
+        std::fs::write(&file, shop).unwrap();
+        let settings = Settings::load(Some(&file), &[format!("data={}", data.path().display())]).unwrap();
+        let parts = Parts::new(&settings);
+        let databases = parts.databases().await.unwrap();
+        let guard = |region: &str| parts.guard(&databases.by_name(&region.parse().unwrap()).unwrap().database);
+        let breaker = |region: &str| guard(region).breaker;
+        assert!(Arc::ptr_eq(&breaker("eu"), &breaker("us")), "a probe for one stands for both");
+        assert!(Arc::ptr_eq(&breaker("eu"), &parts.guard(databases.analytics()).breaker));
+        assert!(!Arc::ptr_eq(&breaker("eu"), &breaker("jp")), "another database's failures are its own");
+        assert_eq!((breaker("us").name(), breaker("jp").name()), ("west", "east"));
+        assert!(Arc::ptr_eq(&guard("eu").governor, &guard("us").governor));
+        assert_eq!(guard("jp").governor.snapshot().database, "east");
+        parts.close().await;
+    }
 }

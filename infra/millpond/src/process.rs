@@ -15,7 +15,7 @@ use service::{Condition, Readiness, Shutdown, Supervisor, http};
 use storefront::Storefront;
 use tokio_util::sync::CancellationToken;
 
-use crate::parts::Parts;
+use crate::parts::{Guard, Parts};
 use crate::role::Role;
 use crate::settings::Settings;
 use crate::verbs::keys;
@@ -189,9 +189,12 @@ impl Starting<'_> {
     async fn checkout(&mut self) -> anyhow::Result<()> {
         let databases = self.parts.databases().await?;
         for region in databases.regions() {
+            let Guard { breaker, governor } = self.parts.guard(&region.database);
             let deps = checkout::Deps {
                 config: self.settings.checkout.clone(),
                 region: region.clone(),
+                breaker,
+                governor,
                 orders: self.parts.orders().await?,
                 cache: self.parts.cache().await?,
                 readiness: self.readiness.clone(),
@@ -226,9 +229,13 @@ impl Starting<'_> {
     }
 
     async fn analytics(&mut self) -> anyhow::Result<()> {
+        let database = Arc::clone(self.parts.databases().await?.analytics());
+        let Guard { breaker, governor } = self.parts.guard(&database);
         let deps = analytics::Deps {
             config: self.settings.analytics.clone(),
-            database: Arc::clone(self.parts.databases().await?.analytics()),
+            breaker,
+            governor,
+            database,
             orders: self.parts.orders().await?,
             events: self.parts.events().await?,
             clock: Arc::new(SystemClock),

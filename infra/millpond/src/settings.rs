@@ -26,6 +26,9 @@ pub(crate) struct Settings {
     pub(crate) http: service::http::Config,
     pub(crate) broker: BrokerSettings,
     pub(crate) store: store::Config,
+    /// One for each database and process.
+    pub(crate) breaker: worker::BreakerConfig,
+    pub(crate) governor: worker::GovernorConfig,
     pub(crate) cache: cache::Config,
     pub(crate) ingress: ingress::Config,
     pub(crate) storefront: storefront::Config,
@@ -206,6 +209,8 @@ mod tests {
         same(&settings.broker.embedded);
         same(&settings.broker.rabbit);
         same(&settings.store);
+        same(&settings.breaker);
+        same(&settings.governor);
         same(&settings.cache);
         same(&settings.ingress);
         same(&settings.storefront);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use flow::Budget;
 use model::{RegionName, RegionNumber};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -49,6 +50,10 @@ pub struct RegionConfig {
 pub struct DatabaseConfig {
     /// `sqlite:` and the path of a file, or `postgres://user:password@host:port/database`.
     pub url: SecretString,
+    /// What all processes together may ask of it: `unlimited`, `2000 rows/s`, `100 transactions/s`, or both with a comma
+    /// between. Rows are those that batches of checkout and analytics insert, update or delete. The same for every process;
+    /// a budget that was written into the database itself wins over it.
+    pub budget: Budget,
     /// Connections of this process, 2 to 1,000. `PostgreSQL`: a quarter of them (rounded down, at least one) are for reads
     /// and probes, the rest for transactions. SQLite: one writes, the rest read.
     pub max_connections: u32,
@@ -89,6 +94,7 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: "sqlite:millpond.db".into(),
+            budget: Budget::UNLIMITED,
             max_connections: 10,
             acquire_timeout_ms: 3_000,
             statement_timeout_ms: 10_000,

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use flow::Budget;
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
@@ -55,6 +56,11 @@ impl Database {
     /// Which database it is.
     pub fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// What all processes together may ask of it, by the configuration.
+    pub fn budget(&self) -> Budget {
+        self.config.budget
     }
 
     /// How many transactions can be open at once: on `PostgreSQL` `max_connections` without the quarter that is kept for

@@ -1,5 +1,5 @@
-//! Databases: which one holds which region, how to work on it without harming the others that do, its schema, and the
-//! outbox. A role's own SQL lives with the role.
+//! Databases: which one holds which region, how to work on it without harming the others that do, its schema, the
+//! outbox, and the leases on its budget. A role's own SQL lives with the role.
 //!
 //! # Nouns
 //! A [`Database`] is a `PostgreSQL` database or a SQLite file. A [`Region`] of the shop lives in one; several may share it,
@@ -12,6 +12,7 @@
 //! - Poison is a closed list ([`Fault`]); what is not on it is waited out.
 //! - [`migrate`] may be run by any number of processes at once: each step runs once. It never touches a schema that is
 //!   newer than itself; a role works on one, with a warning, so that an upgrade can widen the schema first.
+//! - The shares of a database's budget that are leased ([`governor`]) never add up to more than the whole.
 //! - A committed outbox row is claimed by one relay at a time, and a row that commits late is not passed by, because there
 //!   is no cursor that could be ahead of it.
 //!
@@ -36,6 +37,7 @@ mod database;
 pub mod entity;
 mod error;
 pub mod fault;
+pub mod governor;
 mod migration;
 mod open;
 pub mod outbox;

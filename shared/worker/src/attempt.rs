@@ -18,11 +18,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::breaker::Breaker;
 use crate::config::Config;
-use crate::handler::{BatchError, Handler, Item, Verdict};
+use crate::governor::Spending;
+use crate::handler::{BatchError, Handled, Handler, Item, Verdict};
 use crate::panic::panic_text;
 use crate::settle::Fate;
 use crate::stats::Stats;
@@ -43,6 +44,8 @@ pub(crate) struct Attempt<'a, H> {
     pub(crate) breaker: &'a Breaker,
     pub(crate) config: &'a Config,
     pub(crate) stats: &'a Stats,
+    /// What the batch was charged for its rows.
+    pub(crate) spending: &'a Spending,
 }
 
 /// Why a call failed where its messages may be at fault.
@@ -111,15 +114,25 @@ impl<H: Handler> Attempt<'_, H> {
         whole / 2 + (whole / 2).mul_f64(chance)
     }
 
-    /// One call.
+    /// One call, paid for.
     async fn call(&self, items: &[Item<H::Event>]) -> Result<Vec<Verdict>, Failure> {
+        let begun = Instant::now();
+        let called = self.call_handler(items).await;
+        match &called {
+            Ok(Handled { rows, commit, .. }) => self.spending.wrote(items.len(), *rows, *commit, begun.elapsed()),
+            Err(_) => self.spending.failed(items.len(), begun.elapsed()),
+        }
+        called.map(|handled| handled.verdicts)
+    }
+
+    async fn call_handler(&self, items: &[Item<H::Event>]) -> Result<Handled, Failure> {
         self.stats.batches.one();
         self.stats.batch_messages.add(items.len());
         // The handler keeps no state half-changed across a panic that we could see: its work is one transaction.
         let call = AssertUnwindSafe(async { self.handler.handle(items).await }).catch_unwind();
         let blame = match timeout(self.config.handle_timeout(), call).await {
-            Ok(Ok(Ok(verdicts))) if verdicts.len() == items.len() => return Ok(verdicts),
-            Ok(Ok(Ok(verdicts))) => self.miscounted(verdicts.len(), items.len()),
+            Ok(Ok(Ok(handled))) if handled.verdicts.len() == items.len() => return Ok(handled),
+            Ok(Ok(Ok(handled))) => self.miscounted(handled.verdicts.len(), items.len()),
             Ok(Ok(Err(BatchError::Poison(reason)))) => Blame::Poison(reason),
             Ok(Ok(Err(BatchError::Contention(reason)))) => {
                 self.stats.contentions.one();

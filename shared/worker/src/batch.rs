@@ -96,9 +96,11 @@ impl Intake {
         }
     }
 
-    /// Waits until there is a batch. Cancel-safe: what it has gathered stays here, and so does the deadline.
-    pub(crate) async fn fill(&mut self) -> Filled {
-        while self.gathered.len() < self.messages && (self.gathered.is_empty() || self.gathered_bytes < self.bytes) {
+    /// Waits until there is a batch, of `most` messages at most. Cancel-safe: what it has gathered stays here, and so does
+    /// the deadline.
+    pub(crate) async fn fill(&mut self, most: usize) -> Filled {
+        let messages = self.messages.min(most);
+        while self.gathered.len() < messages && (self.gathered.is_empty() || self.gathered_bytes < self.bytes) {
             let next = match (self.subscription.try_next(), self.due) {
                 (Some(delivery), _) => Some(delivery),
                 (None, None) => self.subscription.next().await,
@@ -200,9 +202,9 @@ mod tests {
         let (sender, mut intake, _) = intake(&Config { batch: 10, linger_ms: 50, ..Config::default() });
         send(&sender, 14, 1).await;
         let start = Instant::now();
-        assert_eq!((intake.fill().await, intake.take().len()), (Filled::Batch, 10));
+        assert_eq!((intake.fill(usize::MAX).await, intake.take().len()), (Filled::Batch, 10));
         assert_eq!(start.elapsed(), Duration::ZERO);
-        assert_eq!((intake.fill().await, intake.take().len()), (Filled::Batch, 4));
+        assert_eq!((intake.fill(usize::MAX).await, intake.take().len()), (Filled::Batch, 4));
         assert!(start.elapsed() >= Duration::from_millis(50));
     }
 
@@ -210,8 +212,8 @@ mod tests {
     async fn a_batch_ends_with_the_message_that_reaches_its_bytes() {
         let (sender, mut intake, _) = intake(&Config { batch: 10, batch_bytes: 1_000, ..Config::default() });
         send(&sender, 6, 400).await;
-        assert_eq!((intake.fill().await, intake.take().len()), (Filled::Batch, 3));
-        assert_eq!((intake.fill().await, intake.take().len()), (Filled::Batch, 3));
+        assert_eq!((intake.fill(usize::MAX).await, intake.take().len()), (Filled::Batch, 3));
+        assert_eq!((intake.fill(usize::MAX).await, intake.take().len()), (Filled::Batch, 3));
     }
 
     #[tokio::test(start_paused = true)]
@@ -220,10 +222,10 @@ mod tests {
         send(&sender, 2, 1).await;
         let start = Instant::now();
         for _ in 0..4 {
-            let cut_off = timeout_at(Instant::now() + Duration::from_millis(10), intake.fill()).await;
+            let cut_off = timeout_at(Instant::now() + Duration::from_millis(10), intake.fill(usize::MAX)).await;
             assert!(cut_off.is_err());
         }
-        assert_eq!((intake.fill().await, intake.take().len()), (Filled::Batch, 2));
+        assert_eq!((intake.fill(usize::MAX).await, intake.take().len()), (Filled::Batch, 2));
         assert!(start.elapsed() < Duration::from_millis(70), "the deadline did not move");
         assert_eq!(stats.snapshot().dropped, 2, "what a caller drops is counted");
     }
@@ -232,8 +234,8 @@ mod tests {
     async fn a_subscription_that_is_closed_leaves_what_was_sent_ahead_to_be_given_back() {
         let (sender, mut intake, stats) = intake(&Config { batch: 10, linger_ms: 50, ..Config::default() });
         send(&sender, 15, 1).await;
-        assert_eq!((intake.fill().await, intake.take().len()), (Filled::Batch, 10));
-        let cut_off = timeout_at(Instant::now() + Duration::from_millis(1), intake.fill()).await;
+        assert_eq!((intake.fill(usize::MAX).await, intake.take().len()), (Filled::Batch, 10));
+        let cut_off = timeout_at(Instant::now() + Duration::from_millis(1), intake.fill(usize::MAX)).await;
         assert!(cut_off.is_err());
         send(&sender, 3, 1).await;
         let Closed { gathered, ahead } = intake.close();
@@ -246,7 +248,7 @@ mod tests {
         let (sender, mut intake, _) = intake(&Config::default());
         send(&sender, 2, 1).await;
         drop(sender);
-        assert_eq!((intake.fill().await, intake.take().len()), (Filled::Batch, 2));
-        assert_eq!(intake.fill().await, Filled::Ended);
+        assert_eq!((intake.fill(usize::MAX).await, intake.take().len()), (Filled::Batch, 2));
+        assert_eq!(intake.fill(usize::MAX).await, Filled::Ended);
     }
 }

@@ -19,9 +19,6 @@ pub struct Config {
     pub batch_bytes: usize,
     /// How long a batch waits for its next messages once it has its first, milliseconds. Under load it never waits.
     pub linger_ms: u64,
-    /// Messages that this worker takes per second, at most; 0: as many as it can. For an operator who wants a database
-    /// steadier than its workers would leave it. Each process has its own.
-    pub max_per_s: u32,
     /// Batches handled at the same time; 1 or more. With more than one, messages of one queue overtake each other.
     pub parallel_batches: usize,
     /// How long one call of the handler may take, milliseconds. Longer than the database's own statement and lock
@@ -66,7 +63,6 @@ impl Default for Config {
             batch: 128,
             batch_bytes: 8 << 20,
             linger_ms: 5,
-            max_per_s: 0,
             parallel_batches: 1,
             handle_timeout_ms: 30_000,
             contention_retries: 5,

@@ -13,6 +13,7 @@ use crate::batch::Taken;
 use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::crash::Suspects;
+use crate::governor::Seat;
 use crate::held::Unsent;
 use crate::refusals::Refusals;
 use crate::settle::Ladder;
@@ -23,6 +24,7 @@ pub(crate) struct Context<H> {
     pub(crate) queue: QueueName,
     pub(crate) handler: Arc<H>,
     pub(crate) breaker: Arc<Breaker>,
+    pub(crate) seat: Option<Seat>,
     pub(crate) config: Config,
     pub(crate) ladder: Ladder,
     pub(crate) suspects: Suspects,

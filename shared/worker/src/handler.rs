@@ -1,5 +1,7 @@
 //! What a consumer writes: decode one message, handle a batch.
 
+use std::time::Duration;
+
 use events::DecodeError;
 use model::{Message, MessageId};
 
@@ -25,6 +27,24 @@ pub enum Verdict {
     Poison(String),
     /// Not now, for a reason that belongs to this message alone: retry later, an attempt is counted.
     Later(String),
+}
+
+/// What became of a batch that as a whole succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handled {
+    /// One per item, in the order given.
+    pub verdicts: Vec<Verdict>,
+    /// Rows inserted, updated or deleted: what counts for the database's budget.
+    pub rows: u64,
+    /// How long the commit took, where there was one: by it the governor sees a database that gets slower.
+    pub commit: Option<Duration>,
+}
+
+impl From<Vec<Verdict>> for Handled {
+    /// Of a handler that writes into no database.
+    fn from(verdicts: Vec<Verdict>) -> Self {
+        Self { verdicts, rows: 0, commit: None }
+    }
 }
 
 /// Why a whole batch failed; the transaction was rolled back (or its fate is unknown, which redelivery and the unique
@@ -54,13 +74,13 @@ pub trait Handler: Send + Sync + 'static {
     /// [`DecodeError::Malformed`] parks the message, [`DecodeError::Unknown`] retries it later with an alarm.
     fn decode(&self, message: &Message) -> Result<Self::Event, DecodeError>;
 
-    /// Does the work of a batch, in order of delivery, and commits it. One verdict per item, in the order given. May be
-    /// called again with the same items or a part of them; effects are made unique by the handler's own keys. A panic
-    /// counts as one attempt of every item, after bisecting.
+    /// Does the work of a batch, in order of delivery, and commits it. One verdict per item, in the order given, and how
+    /// many rows that wrote. May be called again with the same items or a part of them; effects are made unique by the
+    /// handler's own keys. A panic counts as one attempt of every item, after bisecting.
     ///
     /// # Errors
     /// [`BatchError`], with nothing committed or the fate unknown.
-    fn handle(&self, batch: &[Item<Self::Event>]) -> impl Future<Output = Result<Vec<Verdict>, BatchError>> + Send;
+    fn handle(&self, batch: &[Item<Self::Event>]) -> impl Future<Output = Result<Handled, BatchError>> + Send;
 
     /// Whether the infrastructure behind the handler answers again, asked while the breaker is open.
     ///

@@ -4,7 +4,8 @@
 //! A *batch* is up to N messages, or what came within a few milliseconds of the first. A *verdict* is what the handler
 //! says of one message, a *fate* what became of it all in all. *Poison* can never succeed; *infrastructure* is everything
 //! that is not a message's fault. The *ladder* is the queue's list of retry delays. A *suspect* is a message that was
-//! redelivered too often. The [`Breaker`] belongs to a database and is shared by all workers of a process that use it.
+//! redelivered too often. The [`Breaker`] belongs to a database and is shared by all workers of a process that use it; so
+//! does the [`Governor`], which keeps all workers of all processes together within the database's *budget*.
 //!
 //! # Guarantees
 //! - **Acked means committed.** A delivery is acked after its batch's call returned `Done` for it, and by no other path.
@@ -14,6 +15,8 @@
 //! - **An outage costs nobody an attempt.** While the database is away deliveries are held, nothing is parked and nothing
 //!   counted; one prober asks it, and recovery begins with one message and doubles. A long outage gives the deliveries
 //!   back and drops the subscription until the database answers, so that the broker's consumer timeout never strikes.
+//! - **A budget is kept.** While there is enough to do, the rows and transactions per second of all workers that use a
+//!   database stay at its budget, second by second, however many they are; checkout before analytics (`governor.rs`).
 //! - **A refused copy is no hot loop.** After the broker refused a retry or a park no batch is taken for a while.
 //! - **Bounded.** Deliveries in hand never exceed the prefetch, batches in flight `parallel_batches`, and retries that
 //!   wait for a broker under alarm a quarter of the prefetch.
@@ -33,8 +36,8 @@
 //! neighbours' deliveries; it stays a backstop); giving up on a handler that blocks its thread (nothing can).
 //!
 //! # To add a consumer
-//! A queue in `broker::layout`, a `Handler` whose `handle` is one transaction with a unique key, a [`Worker`] with the
-//! breaker of its database.
+//! A queue in `broker::layout`, a `Handler` whose `handle` is one transaction with a unique key and counts its rows, a
+//! [`Worker`] with the breaker of its database and a seat of its governor.
 
 mod alarm;
 mod attempt;
@@ -44,9 +47,10 @@ mod config;
 mod context;
 mod crash;
 mod error;
+mod governor;
+mod governor_config;
 mod handler;
 mod held;
-mod pace;
 mod panic;
 mod process;
 mod refusals;
@@ -57,6 +61,8 @@ mod worker;
 pub use breaker::Breaker;
 pub use config::{BreakerConfig, Config};
 pub use error::Error;
-pub use handler::{BatchError, Handler, Item, Verdict};
+pub use governor::{Governor, GovernorSnapshot, Seat, SeatSnapshot};
+pub use governor_config::GovernorConfig;
+pub use handler::{BatchError, Handled, Handler, Item, Verdict};
 pub use stats::{Stats, StatsSnapshot};
 pub use worker::{Worker, WorkerDeps};

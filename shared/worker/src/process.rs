@@ -14,6 +14,7 @@ use crate::batch::Taken;
 use crate::breaker::Permit;
 use crate::context::Context;
 use crate::crash::Care;
+use crate::governor::Spending;
 use crate::handler::{Handler, Item};
 use crate::held::Unsent;
 use crate::panic::panic_text;
@@ -64,10 +65,11 @@ struct Sorted<E> {
 pub(crate) async fn process<H: Handler>(
     context: Arc<Context<H>>,
     batch: Vec<Taken>,
+    spending: Spending,
     stop: CancellationToken,
 ) -> Aftermath {
     let hold_until = Instant::now() + context.config.hold();
-    let mut hand = Hand { context: &context, stop, hold_until, aftermath: Aftermath::default() };
+    let mut hand = Hand { context: &context, spending, stop, hold_until, aftermath: Aftermath::default() };
     let Sorted { together, alone, decided } = hand.sort(batch);
     hand.settle(decided).await;
     hand.handle(together, false).await;
@@ -87,6 +89,7 @@ enum GoBack {
 
 struct Hand<'a, H> {
     context: &'a Context<H>,
+    spending: Spending,
     stop: CancellationToken,
     hold_until: Instant,
     aftermath: Aftermath,
@@ -182,7 +185,7 @@ impl<'a, H: Handler> Hand<'a, H> {
 
     async fn attempt(&mut self, items: &[Item<H::Event>], alone: bool) -> Attempted {
         let Context { handler, breaker, config, stats, .. } = self.context;
-        let attempt = Attempt { handler: &**handler, breaker, config, stats };
+        let attempt = Attempt { handler: &**handler, breaker, config, stats, spending: &self.spending };
         if alone {
             stats.alone.one();
             let _alone = self.context.running.write().await;

@@ -17,9 +17,9 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::crash::Suspects;
 use crate::error::Error;
+use crate::governor::{Seat, Spending};
 use crate::handler::Handler;
 use crate::held::{Held, Unsent};
-use crate::pace::Pace;
 use crate::panic::panic_text;
 use crate::process::{Aftermath, process};
 use crate::refusals::Refusals;
@@ -36,6 +36,8 @@ pub struct WorkerDeps<H> {
     pub handler: Arc<H>,
     /// The breaker of the database behind the handler, shared by every worker of the process that uses that database.
     pub breaker: Arc<Breaker>,
+    /// Its share of that database's budget; none for a handler that writes into no database.
+    pub seat: Option<Seat>,
 }
 
 /// Consumes one queue.
@@ -52,6 +54,7 @@ impl<H: Handler> Worker<H> {
             queue: deps.queue.name,
             handler: deps.handler,
             breaker: deps.breaker,
+            seat: deps.seat,
             ladder,
             suspects: Suspects::new(&config),
             stats: Arc::default(),
@@ -75,16 +78,20 @@ impl<H: Handler> Worker<H> {
     /// [`Error`], where waiting can't help. Nothing is lost by it.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         self.context.config.check()?;
+        if let Some(seat) = &self.context.seat {
+            seat.check()?;
+        }
         let mut batches = JoinSet::new();
         let running = Loop {
             context: &self.context,
             soft: shutdown.soft(),
             batches: &mut batches,
             held: Held::new(&self.context.config, Instant::now()),
-            pace: Pace::new(self.context.config.max_per_s, Instant::now()),
             let_go: false,
         };
-        let ended = shutdown.hard().run_until_cancelled(running.run()).await;
+        // Boxed, as a renewal is large, and a role holds several workers.
+        let seated = Box::pin(seated(self.context.seat.as_ref(), running.run()));
+        let ended = shutdown.hard().run_until_cancelled(seated).await;
         // What still runs after a hard stop ends here, and its deliveries go back.
         batches.shutdown().await;
         ended.unwrap_or_else(|| {
@@ -111,7 +118,6 @@ struct Loop<'a, H> {
     /// Outside, so that a hard stop can end them.
     batches: &'a mut JoinSet<Aftermath>,
     held: Held,
-    pace: Pace,
     let_go: bool,
 }
 
@@ -155,7 +161,7 @@ impl<H: Handler> Loop<'_, H> {
                 () = self.soft.cancelled() => break End::Stopped,
                 Some(ended) = self.batches.join_next() => self.note(ended)?,
                 () = self.held.look(), if !self.held.is_empty() => self.look_at_held().await,
-                filled = paced(&self.pace, &self.context.refusals, &mut intake), if free => match filled {
+                filled = paced(self.context, &mut intake), if free => match filled {
                     Filled::Batch => self.start(intake.take()),
                     Filled::Ended => break End::Ended,
                 },
@@ -185,8 +191,8 @@ impl<H: Handler> Loop<'_, H> {
     }
 
     fn start(&mut self, batch: Vec<Taken>) {
-        self.pace.spend(batch.len(), Instant::now());
-        self.batches.spawn(process(Arc::clone(self.context), batch, self.soft.clone()));
+        let spending = self.context.seat.as_ref().map_or_else(Spending::free, |seat| seat.begin(batch.len()));
+        self.batches.spawn(process(Arc::clone(self.context), batch, spending, self.soft.clone()));
     }
 
     async fn join_one(&mut self) -> Result<(), Error> {
@@ -244,10 +250,24 @@ impl<H: Handler> Loop<'_, H> {
 }
 
 /// The next batch, once it may begin. Cancel-safe, as every part is.
-async fn paced(pace: &Pace, refusals: &Refusals, intake: &mut Intake) -> Filled {
-    pace.ready().await;
-    refusals.pause().await;
-    intake.fill().await
+async fn paced<H>(context: &Context<H>, intake: &mut Intake) -> Filled {
+    context.refusals.pause().await;
+    let messages = match &context.seat {
+        Some(seat) => seat.ready().await,
+        None => usize::MAX,
+    };
+    intake.fill(messages).await
+}
+
+/// Runs `work` while the lease on the database's budget is kept, which ends with it.
+async fn seated<T>(seat: Option<&Seat>, work: impl Future<Output = T>) -> T {
+    let Some(seat) = seat else { return work.await };
+    let ended = tokio::select! {
+        ended = work => ended,
+        never = seat.keep() => match never {},
+    };
+    seat.leave().await;
+    ended
 }
 
 fn decided(unsent: Vec<Unsent>) -> Vec<(Taken, Settle)> {

@@ -106,7 +106,7 @@ pub(super) fn envelope(batch: PageBatch) -> Envelope<PageBatch> {
 pub(super) async fn handle<H: Handler>(handler: &H, batch: &[Item<H::Event>]) {
     loop {
         match handler.handle(batch).await {
-            Ok(verdicts) => return assert_eq!(verdicts, vec![Verdict::Done; batch.len()]),
+            Ok(done) => return assert_eq!(done.verdicts, vec![Verdict::Done; batch.len()]),
             Err(BatchError::Contention(_)) => {}
             Err(error) => panic!("{error}"),
         }

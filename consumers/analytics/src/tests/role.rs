@@ -8,6 +8,7 @@ use events::Envelope;
 use model::Message;
 use service::{Readiness, Shutdown, Tasks};
 use testkit::wait::until;
+use worker::{Breaker, BreakerConfig, Governor, GovernorConfig};
 
 use super::fixture::{Fixture, both, envelope};
 use super::orders::confirmed;
@@ -37,6 +38,8 @@ async fn both_queues_are_counted_once_and_a_broken_message_is_parked_alone() {
         let deps = Deps {
             config: Config::default(),
             database: Arc::clone(&fixture.database),
+            governor: Arc::new(Governor::new(Arc::clone(&fixture.database), GovernorConfig::default())),
+            breaker: Arc::new(Breaker::new(fixture.database.name(), BreakerConfig::default())),
             orders: broker.clone(),
             events: broker.clone(),
             clock: fixture.clock.clone(),

@@ -9,6 +9,7 @@ use events::{OrderPlaced, OrderState};
 use service::{Readiness, Shutdown, Tasks};
 use tempfile::TempDir;
 use testkit::wait;
+use worker::{Breaker, BreakerConfig, Governor, GovernorConfig};
 
 use super::orders::{event, order};
 use super::site::{Site, on_both};
@@ -33,9 +34,12 @@ async fn orders_from_the_queue_end_in_the_database_and_in_the_cache_and_bad_ones
     let tasks = Tasks::new();
     let mut roles = Vec::new();
     for _ in 0..2 {
+        let region = site.worker().await.region;
         let deps = Deps {
             config: Config::default(),
-            region: site.worker().await.region,
+            breaker: Arc::new(Breaker::new(region.database.name(), BreakerConfig::default())),
+            governor: Arc::new(Governor::new(Arc::clone(&region.database), GovernorConfig::default())),
+            region,
             orders: broker.clone(),
             cache: Arc::clone(&cache),
             readiness: Readiness::new(shutdown.clone()),

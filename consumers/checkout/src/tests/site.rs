@@ -177,7 +177,7 @@ pub(crate) async fn deliver(worker: &Checkout, orders: &[OrderPlaced]) -> (Vec<V
     let mut contentions = 0;
     loop {
         match worker.handle(&batch).await {
-            Ok(verdicts) => return (verdicts, contentions),
+            Ok(handled) => return (handled.verdicts, contentions),
             Err(BatchError::Contention(_)) if contentions < 100 => contentions += 1,
             Err(error) => panic!("{error}"),
         }

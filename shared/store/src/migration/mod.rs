@@ -4,6 +4,7 @@
 mod analytics;
 mod catalogue;
 mod dialect;
+mod governor;
 mod orders;
 mod outbox;
 mod outbox_body;
@@ -27,7 +28,16 @@ struct Step {
 
 /// Every step, oldest first.
 fn steps() -> Vec<Step> {
-    vec![orders::STEP, stock::STEP, catalogue::STEP, outbox::STEP, analytics::STEP, probe::STEP, outbox_body::STEP]
+    vec![
+        orders::STEP,
+        stock::STEP,
+        catalogue::STEP,
+        outbox::STEP,
+        analytics::STEP,
+        probe::STEP,
+        governor::STEP,
+        outbox_body::STEP,
+    ]
 }
 
 impl MigrationName for Step {

@@ -4,5 +4,6 @@ mod connections;
 mod entities;
 mod faults;
 mod fixture;
+mod governor;
 mod migrations;
 mod outbox;

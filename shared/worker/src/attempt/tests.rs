@@ -44,7 +44,7 @@ impl Handler for Store {
         Err(DecodeError::Malformed("not used here".to_owned()))
     }
 
-    async fn handle(&self, batch: &[Item<Self::Event>]) -> Result<Vec<Verdict>, BatchError> {
+    async fn handle(&self, batch: &[Item<Self::Event>]) -> Result<Handled, BatchError> {
         {
             let mut left = self.calls_left.lock().unwrap();
             *left = left.checked_sub(1).ok_or_else(|| BatchError::Infrastructure("away".to_owned()))?;
@@ -61,7 +61,7 @@ impl Handler for Store {
         let good = batch.iter().filter(|item| item.event.1 == Nature::Good).map(|item| item.event.0);
         self.committed.lock().unwrap().extend(good);
         let verdict = |nature| if nature == Nature::Later { Verdict::Later("x".to_owned()) } else { Verdict::Done };
-        Ok(batch.iter().map(|item| verdict(item.event.1)).collect())
+        Ok(batch.iter().map(|item| verdict(item.event.1)).collect::<Vec<_>>().into())
     }
 
     async fn probe(&self) -> Result<(), String> {
@@ -84,7 +84,8 @@ fn attempt(store: &Store, natures: &[Nature]) -> (Attempted, Stats) {
     let stats = Stats::default();
     let breaker = Breaker::new("test", BreakerConfig::default());
     let config = Config { handle_timeout_ms: 100, ..Config::default() };
-    let attempt = Attempt { handler: store, breaker: &breaker, config: &config, stats: &stats };
+    let spending = Spending::free();
+    let attempt = Attempt { handler: store, breaker: &breaker, config: &config, stats: &stats, spending: &spending };
     let attempted = runtime.block_on(attempt.run(&items(natures)));
     (attempted, stats)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use events::DecodeError;
 use model::Message;
 use tokio::process::Command;
-use worker::{BatchError, Config, Handler, Item, Verdict};
+use worker::{BatchError, Config, Handled, Handler, Item, Verdict};
 
 use crate::site::{self, Site, breaker, config, eventually, once, publish, queue, start};
 
@@ -28,14 +28,14 @@ impl Handler for Fragile {
         String::from_utf8(message.body.to_vec()).map_err(|error| DecodeError::Malformed(error.to_string()))
     }
 
-    async fn handle(&self, batch: &[Item<String>]) -> Result<Vec<Verdict>, BatchError> {
+    async fn handle(&self, batch: &[Item<String>]) -> Result<Handled, BatchError> {
         if batch.iter().any(|item| item.event == "kills") {
             std::process::abort();
         }
         let lines: String = batch.iter().flat_map(|item| [item.id.as_str(), "\n"]).collect();
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&self.effects).unwrap();
         file.write_all(lines.as_bytes()).unwrap();
-        Ok(vec![Verdict::Done; batch.len()])
+        Ok(vec![Verdict::Done; batch.len()].into())
     }
 
     async fn probe(&self) -> Result<(), String> {

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod bad_messages;
+mod governed;
 mod kill;
 mod outage;
 mod refused;

@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use worker::{
-    BatchError, Breaker, BreakerConfig, Config, Error, Handler, Item, Stats, StatsSnapshot, Verdict, Worker, WorkerDeps,
+    BatchError, Breaker, BreakerConfig, Config, Error, Handled, Handler, Item, Seat, Stats, StatsSnapshot, Verdict,
+    Worker, WorkerDeps,
 };
 
 /// Far beyond what a loaded machine takes.
@@ -171,7 +172,7 @@ impl Handler for Ledger {
         }
     }
 
-    async fn handle(&self, batch: &[Item<String>]) -> Result<Vec<Verdict>, BatchError> {
+    async fn handle(&self, batch: &[Item<String>]) -> Result<Handled, BatchError> {
         self.calls.lock().unwrap().push(batch.iter().map(|item| (item.id.clone(), item.attempt)).collect());
         self.pass_gate().await;
         if let Some(reason) = self.is_away() {
@@ -198,7 +199,7 @@ impl Handler for Ledger {
                 Verdict::Done
             }
         };
-        Ok(batch.iter().map(verdict).collect())
+        Ok(batch.iter().map(verdict).collect::<Vec<_>>().into())
     }
 
     async fn probe(&self) -> Result<(), String> {
@@ -301,7 +302,19 @@ pub(crate) fn start<H: Handler>(
     breaker: &Arc<Breaker>,
     config: Config,
 ) -> Running {
-    let deps = WorkerDeps { broker, queue: queue(), handler: Arc::clone(handler), breaker: Arc::clone(breaker) };
+    start_seated(broker, handler, breaker, None, config)
+}
+
+/// With a share of a budget.
+pub(crate) fn start_seated<H: Handler>(
+    broker: Arc<dyn Broker>,
+    handler: &Arc<H>,
+    breaker: &Arc<Breaker>,
+    seat: Option<Seat>,
+    config: Config,
+) -> Running {
+    let (handler, breaker) = (Arc::clone(handler), Arc::clone(breaker));
+    let deps = WorkerDeps { broker, queue: queue(), handler, breaker, seat };
     let worker = Worker::new(deps, config);
     let (stats, shutdown) = (worker.stats(), Shutdown::new());
     let task = Tasks::new().spawn("worker", worker.run(shutdown.clone()));

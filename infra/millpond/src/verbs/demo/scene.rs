@@ -1,6 +1,7 @@
 //! What the demo needs before it starts: a scratch folder with a configuration, keys, a database and a catalogue.
 
 use anyhow::Context as _;
+use flow::Budget;
 use model::Currency;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use store::Databases;
@@ -18,8 +19,6 @@ pub(super) const CURRENCY: &str = "EUR";
 const MARKET: &str = "main";
 /// Begins the keys of the generator's orders, so that those placed by hand are not taken for its own.
 pub(super) const RUN: &str = "demo";
-/// Small enough that a second holds several: the line of the database is drawn by the second.
-const BATCH: usize = 50;
 
 /// The scratch folder and what lies in it; removed when dropped.
 pub(super) struct Scene {
@@ -32,13 +31,13 @@ pub(super) struct Scene {
 
 impl Scene {
     /// Makes everything. The user's own configuration file plays no part; `set` does.
-    pub(super) async fn prepare(args: &DemoArgs, database_per_s: u32, set: &[String]) -> anyhow::Result<Self> {
+    pub(super) async fn prepare(args: &DemoArgs, budget: Budget, set: &[String]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("the demo's scratch folder")?;
         let mut layers = vec![
             format!("data={}", folder.path().display()),
             format!("http.bind={}", args.bind()),
-            format!("checkout.worker.max_per_s={database_per_s}"),
-            format!("checkout.worker.batch={BATCH}"),
+            format!("store.database.main.budget={budget}"),
+            "governor.adaptive=false".to_owned(),
             "log.filter=warn".to_owned(),
         ];
         layers.extend_from_slice(set);
