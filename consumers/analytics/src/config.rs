@@ -10,7 +10,7 @@ pub struct Config {
     /// How batches of page events are taken. A message holds up to 2,500 events and 512 KiB, so few messages make a large
     /// transaction, and the prefetch is small: what is handed out ahead waits in this process's memory (64: 32 MiB at most).
     pub pages: worker::Config,
-    /// How outcomes of orders are taken.
+    /// How outcomes of orders are taken. A message tells of up to 500 orders.
     pub orders: worker::Config,
     /// What is counted how finely, and how long a repeat is known.
     pub counting: Counting,
@@ -28,7 +28,7 @@ impl Default for Config {
                 linger_ms: 20,
                 ..worker::Config::default()
             },
-            orders: worker::Config { linger_ms: 20, ..worker::Config::default() },
+            orders: worker::Config { prefetch: 64, batch: 16, linger_ms: 20, ..worker::Config::default() },
             counting: Counting::default(),
             sweeping: Sweeping::default(),
         }
