@@ -6,6 +6,7 @@ use broker::{Broker, BrokerError, QueueName, QueueSpec, Topology, layout};
 use futures::TryFutureExt as _;
 use futures::future::{join3, try_join};
 use model::Clock;
+use service::metrics::Metrics;
 use service::{Condition, Readiness, Shutdown};
 use store::Database;
 use worker::{Breaker, Handler, Worker, WorkerDeps};
@@ -29,6 +30,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Where it says that it is ready.
     pub readiness: Readiness,
+    /// What it measures.
+    pub metrics: Metrics,
 }
 
 /// Why analytics can't run.
@@ -51,7 +54,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`]; the others are stopped softly first.
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, database, orders, events, clock, readiness } = deps;
+    let Deps { config, database, orders, events, clock, readiness, metrics } = deps;
     // Its own tokens: where one of the three fails, the others stop, and the error is told.
     let stop = shutdown.child();
     let breaker = Arc::new(Breaker::new(database.name(), config.breaker.clone()));
@@ -62,6 +65,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         handler: Arc::new(Pages::new(Arc::clone(&database), clock, config.counting.clone())),
         worker: config.pages,
         ready: readiness.condition("analytics.pages"),
+        metrics: metrics.clone(),
     };
     let outcomes = Consumer {
         broker: orders,
@@ -70,6 +74,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         handler: Arc::new(Orders::new(Arc::clone(&database), config.counting.clone())),
         worker: config.orders,
         ready: readiness.condition("analytics.orders"),
+        metrics,
     };
     let sweeping = sweep_for_ever(Arc::clone(&database), config.counting, config.sweeping);
     let (pages, outcomes, ()) = join3(
@@ -91,6 +96,7 @@ struct Consumer<H> {
     handler: Arc<H>,
     worker: worker::Config,
     ready: Condition,
+    metrics: Metrics,
 }
 
 impl<H: Handler> Consumer<H> {
@@ -113,6 +119,6 @@ impl<H: Handler> Consumer<H> {
         self.ready.ready();
         let queue = QueueSpec::new(self.queue);
         let deps = WorkerDeps { broker: self.broker, queue, handler: self.handler, breaker };
-        Ok(Worker::new(deps, self.worker).run(stop.clone()).await?)
+        Ok(Worker::new(deps, self.worker).measured(&self.metrics).run(stop.clone()).await?)
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Settings {
     pub(crate) log: service::telemetry::Config,
     pub(crate) stop: service::SupervisorConfig,
     pub(crate) http: service::http::Config,
+    pub(crate) metrics: service::metrics::Config,
     pub(crate) broker: BrokerSettings,
     pub(crate) store: store::Config,
     pub(crate) cache: cache::Config,
@@ -45,6 +46,8 @@ pub(crate) struct BrokerSettings {
     pub(crate) events: SecretString,
     /// How often the queue of unroutable messages is looked at, seconds.
     pub(crate) unrouted_check_s: u64,
+    /// How often depths of queues are looked at for `/metrics`, ms.
+    pub(crate) depths_ms: u64,
     pub(crate) embedded: broker_embedded::Config,
     pub(crate) rabbit: broker_rabbit::Config,
 }
@@ -203,6 +206,7 @@ mod tests {
         same(&settings.log);
         same(&settings.stop);
         same(&settings.http);
+        same(&settings.metrics);
         same(&settings.broker.embedded);
         same(&settings.broker.rabbit);
         same(&settings.store);

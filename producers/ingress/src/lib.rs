@@ -42,8 +42,10 @@
 mod auth;
 mod config;
 mod fields;
+mod gate;
 mod intake;
 pub mod keys;
+mod meters;
 mod orders;
 mod pages;
 mod publish;

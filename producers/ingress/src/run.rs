@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use broker::{Broker, BrokerError, BrokerState, ExchangeName, Publish, PublishError, layout};
+use flow::Class;
 use model::{Clock, Currency, MarketId, RegionName, RegionNumber, TokenKey};
+use service::metrics::Metrics;
 use service::{Condition, Readiness, Shutdown, Tasks, http};
-use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::gate::{Bounds, Gate};
 use crate::keys::ApiKeys;
 use crate::orders::Recent;
-use crate::router;
+use crate::{orders, pages, router};
 
 /// What the ingress is given.
 pub struct Deps {
@@ -34,6 +35,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Where it says that it is ready.
     pub readiness: Readiness,
+    /// What it measures.
+    pub metrics: Metrics,
 }
 
 /// Why the ingress can't run.
@@ -83,12 +86,8 @@ pub(crate) struct Shared {
     pub(crate) token_key: TokenKey,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recent: Recent,
-    pub(crate) order_slots: Arc<Semaphore>,
-    pub(crate) event_slots: Arc<Semaphore>,
-    /// Whether the orders' queues are declared: before, a publish could find none.
-    pub(crate) orders_declared: AtomicBool,
-    /// Whether the page events' queue is declared.
-    pub(crate) events_declared: AtomicBool,
+    pub(crate) orders_gate: Gate,
+    pub(crate) events_gate: Gate,
     pub(crate) tasks: Tasks,
 }
 
@@ -124,6 +123,12 @@ impl Ingress {
         watch_broker(&deps.readiness, "ingress.orders_broker", &deps.orders);
         watch_broker(&deps.readiness, "ingress.events_broker", &deps.events);
         let config = deps.config;
+        let bounds = Bounds { requests: config.max_in_flight_orders, bytes: config.max_in_flight_order_bytes };
+        let words = (orders::WHAT, orders::AGAIN);
+        let orders_gate = Gate::new(Class::Orders, words, bounds, &deps.orders, &deps.metrics);
+        let bounds = Bounds { requests: config.max_in_flight_events, bytes: config.max_in_flight_event_bytes };
+        let words = (pages::WHAT, pages::AGAIN);
+        let events_gate = Gate::new(Class::Events, words, bounds, &deps.events, &deps.metrics);
         Ok(Self {
             topology: deps.readiness.condition("ingress.topology"),
             regions: deps.regions.into_keys().collect(),
@@ -137,10 +142,8 @@ impl Ingress {
                 token_key: deps.token_key,
                 clock: deps.clock,
                 recent: Recent::new(config.recent_orders, Duration::from_secs(config.recent_orders_s)),
-                order_slots: Arc::new(Semaphore::new(config.max_in_flight_orders)),
-                event_slots: Arc::new(Semaphore::new(config.max_in_flight_events)),
-                orders_declared: AtomicBool::new(false),
-                events_declared: AtomicBool::new(false),
+                orders_gate,
+                events_gate,
                 tasks: Tasks::new(),
                 config,
             }),
@@ -184,12 +187,12 @@ impl Ingress {
 
     /// Declares the queues; the routes that feed them answer `starting` until theirs are.
     pub(crate) async fn declare_queues(&self) -> Result<(), Error> {
-        let Shared { orders, events, orders_declared, events_declared, .. } = &*self.shared;
+        let Shared { orders, events, orders_gate, events_gate, .. } = &*self.shared;
         self.topology.not_ready("waiting for the broker to take the queues' declaration");
         // Both at once: page events are taken while the orders' broker is away, and the other way round.
         futures::future::try_join(
-            declare(&**orders, layout::orders(&self.regions), orders_declared),
-            declare(&**events, layout::pages(), events_declared),
+            declare(&**orders, layout::orders(&self.regions), orders_gate),
+            declare(&**events, layout::pages(), events_gate),
         )
         .await?;
         self.topology.ready();
@@ -203,7 +206,8 @@ impl Ingress {
 /// # Errors
 /// [`Error`]: a configuration that can't work, queues with other arguments.
 pub async fn run(server: http::Server, deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let health = deps.readiness.router();
+    let health = deps.readiness.router().merge(deps.metrics.router());
+    let server = server.measured(&deps.metrics);
     let ingress = Ingress::new(deps)?;
     // Its own tokens: where the queues can't be declared, the server stops too, and the error is told.
     let stop = shutdown.child();
@@ -224,9 +228,9 @@ pub(crate) async fn publish_one(broker: &dyn Broker, publish: Publish) -> Result
     broker.publish(vec![publish]).await.pop().unwrap_or(Err(PublishError::Unknown))
 }
 
-async fn declare(broker: &dyn Broker, topology: broker::Topology, declared: &AtomicBool) -> Result<(), Error> {
+async fn declare(broker: &dyn Broker, topology: broker::Topology, gate: &Gate) -> Result<(), Error> {
     broker.declare(&topology).await?;
-    declared.store(true, Ordering::Release);
+    gate.declared();
     Ok(())
 }
 

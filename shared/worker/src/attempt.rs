@@ -18,7 +18,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::breaker::Breaker;
 use crate::config::Config;
@@ -117,7 +117,12 @@ impl<H: Handler> Attempt<'_, H> {
         self.stats.batch_messages.add(items.len());
         // The handler keeps no state half-changed across a panic that we could see: its work is one transaction.
         let call = AssertUnwindSafe(async { self.handler.handle(items).await }).catch_unwind();
-        let blame = match timeout(self.config.handle_timeout(), call).await {
+        let begin = Instant::now();
+        let ended = timeout(self.config.handle_timeout(), call).await;
+        if let Some(meters) = self.stats.meters.get() {
+            meters.called(items.len(), begin.elapsed());
+        }
+        let blame = match ended {
             Ok(Ok(Ok(verdicts))) if verdicts.len() == items.len() => return Ok(verdicts),
             Ok(Ok(Ok(verdicts))) => self.miscounted(verdicts.len(), items.len()),
             Ok(Ok(Err(BatchError::Poison(reason)))) => Blame::Poison(reason),

@@ -46,6 +46,7 @@ mod crash;
 mod error;
 mod handler;
 mod held;
+mod meters;
 mod pace;
 mod panic;
 mod process;

@@ -1,8 +1,11 @@
 //! What a worker has done so far, for dashboards and tests.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
+
+use crate::meters::Meters;
 
 macro_rules! counters {
     ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {
@@ -10,6 +13,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Stats {
             $(pub(crate) $name: Counter,)+
+            /// Set by a worker that is measured.
+            pub(crate) meters: OnceLock<Meters>,
         }
 
         /// [`Stats`] at one time.
@@ -64,6 +69,15 @@ counters! {
     unknown,
     /// Messages handled alone because they had been redelivered too often.
     alone,
+}
+
+impl StatsSnapshot {
+    /// Messages taken and not settled yet. The counters are not read at one moment: it may be off by those of the
+    /// meantime, but never below zero.
+    pub fn in_hand(&self) -> u64 {
+        let settled = self.handled + self.retried + self.parked + self.requeued + self.settle_failures + self.dropped;
+        self.taken.saturating_sub(settled)
+    }
 }
 
 /// A number that only grows.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use broker::{Broker, QueueSpec, Settle, Subscription};
 use service::Shutdown;
+use service::metrics::Metrics;
 use tokio::sync::RwLock;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use crate::crash::Suspects;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::held::{Held, Unsent};
+use crate::meters;
 use crate::pace::Pace;
 use crate::panic::panic_text;
 use crate::process::{Aftermath, process};
@@ -66,6 +68,15 @@ impl<H: Handler> Worker<H> {
     /// What it has done so far; to be kept beside a worker that runs.
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.context.stats)
+    }
+
+    /// Shows its counters, batches and breaker there, under its queue's name.
+    #[must_use]
+    pub fn measured(self, metrics: &Metrics) -> Self {
+        let Context { queue, stats, breaker, .. } = &*self.context;
+        // A second call would show the same again.
+        let _first = stats.meters.set(meters::register(metrics, queue.as_str(), stats, breaker));
+        self
     }
 
     /// Consumes until it is stopped. A soft stop finishes and settles the batches in hand, a hard one drops them: both

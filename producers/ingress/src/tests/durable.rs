@@ -11,6 +11,7 @@ use broker_embedded::Embedded;
 use events::{Envelope, OrderPlaced, PageBatch};
 use model::SystemClock;
 use serde_json::{Value, json};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks, http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -44,6 +45,7 @@ impl Role {
             token_key: token_key(),
             clock: Arc::new(SystemClock),
             readiness: Readiness::new(shutdown.clone()),
+            metrics: Metrics::new(),
         };
         let server = http::Server::bind(http::Config { bind: ([127, 0, 0, 1], 0).into(), ..http::Config::default() })
             .await

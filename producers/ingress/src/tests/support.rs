@@ -18,6 +18,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use model::{Clock, Currency, ManualClock, RegionNumber, TokenKey};
 use serde_json::{Value, json};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -152,6 +153,7 @@ pub(super) struct App {
     pub(super) clock: Arc<ManualClock>,
     pub(super) ingress: Ingress,
     pub(super) readiness: Readiness,
+    pub(super) metrics: Metrics,
     pub(super) shutdown: Shutdown,
     pub(super) keys_file: PathBuf,
     pub(super) server_key: String,
@@ -259,6 +261,7 @@ impl App {
         let clock = Arc::new(ManualClock::at(start_of_time()));
         let shutdown = Shutdown::new();
         let readiness = Readiness::new(shutdown.clone());
+        let metrics = Metrics::new();
         let ingress = Ingress::new(Deps {
             config,
             orders: Arc::clone(&orders) as Arc<dyn Broker>,
@@ -268,6 +271,7 @@ impl App {
             token_key: token_key(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             readiness: readiness.clone(),
+            metrics: metrics.clone(),
         })
         .unwrap();
         Self {
@@ -277,6 +281,7 @@ impl App {
             clock,
             ingress,
             readiness,
+            metrics,
             shutdown,
             keys_file,
             server_key,

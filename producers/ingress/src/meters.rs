@@ -1,0 +1,111 @@
+//! What the ingress shows at `/metrics`. Label sets are looked up once for each reason, by the first that it meets.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use flow::Class;
+use service::Problem;
+use service::metrics::{Counter, Family, Metrics};
+use tokio::sync::Semaphore;
+
+pub(crate) static REQUESTS: Family = Family::counter(
+    "millpond_ingress_requests_total",
+    "Requests by class and outcome: accepted, refused (the request's fault), shed (not tried), failed (not confirmed); \
+     the reason is the code of the problem",
+    &["class", "outcome", "reason"],
+);
+static EVENTS: Family =
+    Family::counter("millpond_ingress_accepted_events_total", "Page events in the batches that were accepted", &[]);
+static IN_FLIGHT: Family = Family::gauge(
+    "millpond_ingress_in_flight_requests",
+    "Requests between their body and the broker's confirm, by class",
+    &["class"],
+);
+static IN_FLIGHT_BYTES: Family = Family::gauge(
+    "millpond_ingress_in_flight_bytes",
+    "Bytes of bodies being read and not confirmed yet, by class",
+    &["class"],
+);
+static IN_FLIGHT_BYTES_MAX: Family = Family::gauge(
+    "millpond_ingress_in_flight_max_bytes",
+    "Bytes of bodies that may be in flight, by class; above it requests are shed",
+    &["class"],
+);
+
+/// What became of a request that was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The request is wrong.
+    Refused,
+    /// Nothing was tried: there is too much to do, or no broker to do it with.
+    Shed,
+    /// It was tried and not confirmed.
+    Failed,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Shed => "shed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The counters of one class.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    class: Class,
+    metrics: Metrics,
+    accepted: Counter,
+    events: Counter,
+    /// By outcome and code; a handful.
+    others: RwLock<Vec<(Outcome, &'static str, Counter)>>,
+}
+
+impl Meters {
+    pub(crate) fn new(class: Class, metrics: &Metrics) -> Self {
+        Self {
+            class,
+            metrics: metrics.clone(),
+            accepted: metrics.counter(&REQUESTS, &[class.name(), "accepted", ""]),
+            events: metrics.counter(&EVENTS, &[]),
+            others: RwLock::default(),
+        }
+    }
+
+    /// Shows how much of the class's places and bytes is taken.
+    pub(crate) fn show_in_flight(&self, slots: (&Arc<Semaphore>, usize), bytes: (&Arc<Semaphore>, usize)) {
+        let class = self.class.name();
+        let (slots, max_slots) = (Arc::clone(slots.0), slots.1);
+        let (bytes, max_bytes) = (Arc::clone(bytes.0), bytes.1);
+        self.metrics.sample(&[&IN_FLIGHT, &IN_FLIGHT_BYTES, &IN_FLIGHT_BYTES_MAX], move |samples| {
+            let taken = |semaphore: &Semaphore, max: usize| max.saturating_sub(semaphore.available_permits()) as u64;
+            samples.number(&IN_FLIGHT, &[class], taken(&slots, max_slots));
+            samples.number(&IN_FLIGHT_BYTES, &[class], taken(&bytes, max_bytes));
+            samples.number(&IN_FLIGHT_BYTES_MAX, &[class], max_bytes as u64);
+        });
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.accepted.inc();
+    }
+
+    pub(crate) fn accepted_events(&self, events: usize) {
+        self.events.inc_by(events as u64);
+    }
+
+    pub(crate) fn not_accepted(&self, outcome: Outcome, problem: &Problem) {
+        let code = problem.kind().code;
+        let known = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, counter)) = known.iter().find(|(o, c, _)| *o == outcome && *c == code) {
+            counter.inc();
+            return;
+        }
+        drop(known);
+        let counter = self.metrics.counter(&REQUESTS, &[self.class.name(), outcome.name(), code]);
+        counter.inc();
+        // Twice in the list does no harm: both are the same counter.
+        self.others.write().unwrap_or_else(PoisonError::into_inner).push((outcome, code, counter));
+    }
+}
