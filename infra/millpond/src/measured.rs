@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use broker::{
-    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Publish, PublishError, QueueName, Subscription,
+    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Listener, Publish, PublishError, QueueName, Subscription,
     Topology,
 };
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use service::metrics::{Counter, Family, Histogram, Metrics};
 use tokio::time::Instant;
@@ -100,6 +101,14 @@ impl Broker for Measured {
 
     fn depths<'a>(&'a self, queues: &'a [QueueName]) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>> {
         self.inner.depths(queues)
+    }
+
+    fn announce(&self, topic: &str, payload: Bytes) {
+        self.inner.announce(topic, payload);
+    }
+
+    fn listen(&self, topic: &str) -> Listener {
+        self.inner.listen(topic)
     }
 
     fn state(&self) -> BrokerState {

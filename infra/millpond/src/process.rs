@@ -189,6 +189,7 @@ impl Starting<'_> {
             config: self.settings.ingress.clone(),
             orders: Arc::clone(&orders),
             events: Arc::clone(&events),
+            one_broker: self.settings.one_broker(),
             regions,
             keys: ApiKeys::open(&self.settings.ingress.keys_file)?,
             token_key: self.token_key()?,

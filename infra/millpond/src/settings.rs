@@ -110,6 +110,11 @@ impl Settings {
         if self.broker.events.expose_secret().is_empty() { &self.broker.orders } else { &self.broker.events }
     }
 
+    /// Whether orders and page events go to one server.
+    pub(crate) fn one_broker(&self) -> bool {
+        self.events_url().expose_secret() == self.broker.orders.expose_secret()
+    }
+
     /// Makes the folder for what this process keeps itself.
     ///
     /// # Errors

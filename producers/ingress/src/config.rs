@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use model::{Currency, MarketId, RegionName};
 use serde::{Deserialize, Serialize};
 
+use crate::overload::OverloadConfig;
+
 /// The ingress's configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,6 +48,8 @@ pub struct Config {
     pub recent_orders: u64,
     /// How long it remembers them, seconds. (The order itself never forgets its key.)
     pub recent_orders_s: u64,
+    /// When requests are not taken any more although there is room for them here.
+    pub overload: OverloadConfig,
 }
 
 impl Default for Config {
@@ -67,6 +71,7 @@ impl Default for Config {
             max_in_flight_event_bytes: 64 << 20,
             recent_orders: 100_000,
             recent_orders_s: 3_600,
+            overload: OverloadConfig::default(),
         }
     }
 }
@@ -97,6 +102,9 @@ impl Config {
         ];
         if let Some((name, _, least, bytes)) = least.iter().find(|(_, value, _, least)| value < least) {
             return Some(format!("{name} must be at least {least}, which is {bytes}: a single body must fit"));
+        }
+        if let Err(fault) = self.overload.policy() {
+            return Some(fault);
         }
         let url = &self.public_url;
         let is_url = url.starts_with("https://") || url.starts_with("http://");

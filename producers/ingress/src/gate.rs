@@ -4,7 +4,7 @@
 //! read, so that whoever is shed uploads nothing and is answered at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -17,8 +17,9 @@ use service::metrics::Metrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::intake::{self, Limits};
-use crate::meters::Meters;
-use crate::publish::{self, full, starting};
+use crate::meters::{Meters, Why};
+use crate::publish::{self, full, overloaded, starting};
+use crate::valve::Valve;
 
 /// One class's door.
 pub(crate) struct Gate {
@@ -32,6 +33,9 @@ pub(crate) struct Gate {
     declared: AtomicBool,
     slots: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    max_bytes: usize,
+    /// Of the messages that were published lately, bytes; 0: none was.
+    mean: AtomicU64,
     pub(crate) meters: Meters,
 }
 
@@ -67,7 +71,17 @@ impl Gate {
         let (slots, bytes) = (Arc::new(Semaphore::new(bounds.requests)), Arc::new(Semaphore::new(bounds.bytes)));
         let meters = Meters::new(class, metrics);
         meters.show_in_flight((&slots, bounds.requests), (&bytes, bounds.bytes));
-        Self { what, again, broker: Arc::clone(broker), declared: AtomicBool::new(false), slots, bytes, meters }
+        Self {
+            what,
+            again,
+            broker: Arc::clone(broker),
+            declared: AtomicBool::new(false),
+            slots,
+            bytes,
+            max_bytes: bounds.bytes,
+            mean: AtomicU64::new(0),
+            meters,
+        }
     }
 
     /// Its queues are there.
@@ -75,23 +89,37 @@ impl Gate {
         self.declared.store(true, Ordering::Release);
     }
 
-    /// Whether a request of the class would be tried now. Asked before its body is read.
-    pub(crate) fn admit(&self) -> Result<(), Problem> {
+    /// Whether a request of the class would be tried now; `valve` is that of the queue that it goes to. Asked before its
+    /// body is read.
+    pub(crate) fn admit(&self, valve: &Valve) -> Result<(), Problem> {
         if !self.declared.load(Ordering::Acquire) {
-            return Err(starting(self.again));
+            return self.shed(Why::Starting, starting(self.again));
         }
         // A publish would say the same, but only once the body is there.
         match self.broker.state() {
             BrokerState::Ready => {}
             BrokerState::Blocked => {
-                return Err(publish::problem(&PublishError::Blocked(String::new()), self.again));
+                return self.shed(Why::Alarm, self.failed(&PublishError::Blocked(String::new())));
             }
-            BrokerState::Disconnected => return Err(publish::problem(&PublishError::Unavailable, self.again)),
+            BrokerState::Disconnected => {
+                return self.shed(Why::Disconnected, self.failed(&PublishError::Unavailable));
+            }
         }
-        if self.slots.available_permits() == 0 || self.bytes.available_permits() == 0 {
-            return Err(full(self.what, self.again));
+        if let Some((reason, seconds)) = valve.shut() {
+            return self.shed(reason.into(), overloaded(reason, seconds, self.again));
+        }
+        if self.slots.available_permits() == 0 {
+            return self.shed(Why::InFlight, full(self.what, self.again));
+        }
+        if self.bytes.available_permits() == 0 {
+            return self.shed(Why::HeldBytes, full(self.what, self.again));
         }
         Ok(())
+    }
+
+    fn shed<T>(&self, why: Why, problem: Problem) -> Result<T, Problem> {
+        self.meters.shed(why);
+        Err(problem)
     }
 
     /// Reads the body; each piece takes of the class's budget of bytes, and where that is spent the answer is 503 at once.
@@ -100,7 +128,7 @@ impl Gate {
         let read = intake::read(headers, body, limits, |more| {
             let more = u32::try_from(more).unwrap_or(u32::MAX);
             let Ok(permit) = Arc::clone(&self.bytes).try_acquire_many_owned(more) else {
-                return Err(full(self.what, self.again));
+                return self.shed(Why::HeldBytes, full(self.what, self.again));
             };
             match &mut bytes {
                 Some(held) => held.merge(permit),
@@ -117,8 +145,31 @@ impl Gate {
     pub(crate) fn place(&self, held: Held) -> Result<Place, Problem> {
         match Arc::clone(&self.slots).try_acquire_owned() {
             Ok(slot) => Ok(Place { _slot: slot, _bytes: held.bytes }),
-            Err(_none_left) => Err(full(self.what, self.again)),
+            Err(_none_left) => self.shed(Why::InFlight, full(self.what, self.again)),
         }
+    }
+
+    /// The state of the broker that it feeds.
+    pub(crate) fn broker_state(&self) -> BrokerState {
+        self.broker.state()
+    }
+
+    /// Bytes of bodies in flight.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.max_bytes.saturating_sub(self.bytes.available_permits()) as u64
+    }
+
+    /// A message of so many bytes is published.
+    pub(crate) fn sized(&self, bytes: usize) {
+        let (bytes, mean) = (bytes as u64, self.mean.load(Ordering::Relaxed));
+        // An eighth of the way each time. Two at once may overwrite each other: it is an estimate.
+        let moved = if mean == 0 { bytes } else { (mean * 7 + bytes) / 8 };
+        self.mean.store(moved.max(1), Ordering::Relaxed);
+    }
+
+    /// The mean size of a message, where one was published.
+    pub(crate) fn mean_bytes(&self) -> Option<u64> {
+        Some(self.mean.load(Ordering::Relaxed)).filter(|mean| *mean > 0)
     }
 
     /// The answer to a publish that is not known to be durable.

@@ -1,8 +1,9 @@
 //! What the ingress shows at `/metrics`. Label sets are looked up once for each reason, by the first that it meets.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
-use flow::Class;
+use flow::{Class, Reason};
 use service::Problem;
 use service::metrics::{Counter, Family, Metrics};
 use tokio::sync::Semaphore;
@@ -31,6 +32,116 @@ static IN_FLIGHT_BYTES_MAX: Family = Family::gauge(
     &["class"],
 );
 
+static SHED: Family = Family::counter(
+    "millpond_ingress_shed_requests_total",
+    "Requests that were not tried, by class and reason: starting, disconnected, alarm, in_flight, held_bytes, \
+     waiting_bytes, age",
+    &["class", "reason"],
+);
+static SHEDDING: Family = Family::gauge(
+    "millpond_ingress_shedding",
+    "Whether requests for this queue are shed because of bytes, age or an alarm: 1, else 0",
+    &["class", "queue"],
+);
+static WAITING: Family = Family::gauge(
+    "millpond_queue_waiting_bytes",
+    "Bytes that wait in a queue, estimated from the mean size of what this process published; absent where unknown",
+    &["queue"],
+);
+static OLDEST: Family = Family::gauge(
+    "millpond_queue_oldest_age_seconds",
+    "Age of the oldest message that a worker just took from a queue, from heartbeats; absent where unknown",
+    &["queue"],
+);
+static DRAIN: Family = Family::gauge(
+    "millpond_queue_drain_seconds",
+    "When a queue will be empty at its present net rate; absent while it grows and where unknown",
+    &["queue"],
+);
+static WORKERS: Family =
+    Family::gauge("millpond_queue_workers", "Workers of a queue whose heartbeat was heard lately", &["queue"]);
+
+/// A queue as the last look found it.
+#[derive(Debug, Clone)]
+pub(crate) struct LaneView {
+    pub(crate) class: Class,
+    pub(crate) queue: String,
+    pub(crate) waiting_bytes: Option<u64>,
+    pub(crate) oldest: Option<Duration>,
+    pub(crate) workers: usize,
+    pub(crate) drain: Option<Duration>,
+    pub(crate) shedding: bool,
+}
+
+/// Shows what the last look found; whoever looks writes it there.
+pub(crate) fn show_lanes(metrics: &Metrics) -> Arc<Mutex<Vec<LaneView>>> {
+    let lanes: Arc<Mutex<Vec<LaneView>>> = Arc::default();
+    let shown = Arc::clone(&lanes);
+    metrics.sample(&[&SHEDDING, &WAITING, &OLDEST, &DRAIN, &WORKERS], move |samples| {
+        for lane in shown.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let queue = lane.queue.as_str();
+            samples.number(&SHEDDING, &[lane.class.name(), queue], u64::from(lane.shedding));
+            samples.number(&WORKERS, &[queue], lane.workers as u64);
+            if let Some(bytes) = lane.waiting_bytes {
+                samples.number(&WAITING, &[queue], bytes);
+            }
+            for (family, time) in [(&OLDEST, lane.oldest), (&DRAIN, lane.drain)] {
+                if let Some(time) = time {
+                    samples.level(family, &[queue], time.as_secs_f64());
+                }
+            }
+        }
+    });
+    lanes
+}
+
+/// Why a request was not tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    Starting,
+    Disconnected,
+    Alarm,
+    InFlight,
+    HeldBytes,
+    WaitingBytes,
+    Age,
+}
+
+impl Why {
+    const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::Disconnected,
+        Self::Alarm,
+        Self::InFlight,
+        Self::HeldBytes,
+        Self::WaitingBytes,
+        Self::Age,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Disconnected => "disconnected",
+            Self::Alarm => "alarm",
+            Self::InFlight => "in_flight",
+            Self::HeldBytes => "held_bytes",
+            Self::WaitingBytes => "waiting_bytes",
+            Self::Age => "age",
+        }
+    }
+}
+
+impl From<Reason> for Why {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Alarm => Self::Alarm,
+            Reason::HeldBytes => Self::HeldBytes,
+            Reason::WaitingBytes => Self::WaitingBytes,
+            Reason::Age => Self::Age,
+        }
+    }
+}
+
 /// What became of a request that was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -58,6 +169,7 @@ pub(crate) struct Meters {
     class: Class,
     metrics: Metrics,
     accepted: Counter,
+    shed: [Counter; Why::ALL.len()],
     events: Counter,
     /// By outcome and code; a handful.
     others: RwLock<Vec<(Outcome, &'static str, Counter)>>,
@@ -68,6 +180,7 @@ impl Meters {
         Self {
             class,
             metrics: metrics.clone(),
+            shed: Why::ALL.map(|why| metrics.counter(&SHED, &[class.name(), why.name()])),
             accepted: metrics.counter(&REQUESTS, &[class.name(), "accepted", ""]),
             events: metrics.counter(&EVENTS, &[]),
             others: RwLock::default(),
@@ -85,6 +198,10 @@ impl Meters {
             samples.number(&IN_FLIGHT_BYTES, &[class], taken(&bytes, max_bytes));
             samples.number(&IN_FLIGHT_BYTES_MAX, &[class], max_bytes as u64);
         });
+    }
+
+    pub(crate) fn shed(&self, why: Why) {
+        self.shed[why as usize].inc();
     }
 
     pub(crate) fn accepted(&self) {

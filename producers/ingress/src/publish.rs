@@ -2,9 +2,11 @@
 
 use axum::http::StatusCode;
 use broker::PublishError;
+use flow::Reason;
 use service::{Kind, Problem, kinds};
 
 use crate::meters::Outcome;
+use crate::pressure;
 
 const fn unavailable(code: &'static str) -> Kind {
     Kind::new(StatusCode::SERVICE_UNAVAILABLE, code, "This can't be taken right now")
@@ -57,6 +59,12 @@ pub(crate) fn full(what: &str, again: &str) -> Problem {
         format!("as many {what} are being taken as this process may take at once; {again}"),
     )
     .retry_after(1)
+}
+
+/// The answer to what is shed; `seconds` are those after which it is worth asking again.
+pub(crate) fn overloaded(reason: Reason, seconds: u32, again: &str) -> Problem {
+    let why = pressure::words(reason);
+    Problem::new(kinds::REDUCED_CAPACITY, format!("{why}; {again}")).retry_after(seconds)
 }
 
 /// The answer while the queues are not declared.

@@ -30,6 +30,8 @@ const REMIND_EVERY: Duration = Duration::from_secs(30);
 pub(crate) enum Purpose {
     Publish,
     Consume,
+    /// Announcements, both ways. Not on the one that consumes: an alarm would then stop acks.
+    Announce,
 }
 
 /// A connection, prepared, until it fails.
@@ -88,6 +90,7 @@ impl Link {
         let suffix = match purpose {
             Purpose::Publish => "publish",
             Purpose::Consume => "consume",
+            Purpose::Announce => "announce",
         };
         let down = LinkState::Down("not connected yet".to_owned());
         Arc::new(Self {
@@ -178,7 +181,7 @@ impl Link {
         }
         let lane = match self.purpose {
             Purpose::Publish => Some(Lane::open(&connection).await.map_err(in_words)?),
-            Purpose::Consume => None,
+            Purpose::Consume | Purpose::Announce => None,
         };
         Ok(Session { connection, lane, blocked: watch::Sender::new(None), over: CancellationToken::new() })
     }

@@ -74,7 +74,9 @@ impl Policy {
         if !(1..=100).contains(&resume_percent) {
             return Err(format!("resume_percent must be 1 to 100, not {resume_percent}"));
         }
-        for (more, less) in [(Class::Orders, Class::Catalogue), (Class::Catalogue, Class::Events)] {
+        let pairs =
+            [(Class::Orders, Class::Events), (Class::Orders, Class::Catalogue), (Class::Catalogue, Class::Events)];
+        for (more, less) in pairs {
             let (above, below) = (limits[more as usize], limits[less as usize]);
             let ordered = [
                 ("held_bytes", unlimited(above.held_bytes) >= unlimited(below.held_bytes)),
@@ -179,7 +181,7 @@ mod tests {
     #[test]
     fn limits_that_would_shed_orders_before_events_are_refused() {
         let wrong = Policy::new([limits(0, 500, 0), limits(0, 2_000, 0), limits(0, 1_000, 0)], 80);
-        assert!(wrong.unwrap_err().contains("waiting_bytes of orders is below that of catalogue"));
+        assert!(wrong.unwrap_err().contains("waiting_bytes of orders is below that of events"));
         // No limit is the highest one.
         assert!(Policy::new([limits(0, 5, 5), limits(0, 5, 5), limits(0, 0, 5)], 80).is_err());
         assert!(Policy::new([limits(0, 0, 0); 3], 0).is_err());

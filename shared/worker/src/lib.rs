@@ -45,6 +45,7 @@ mod context;
 mod crash;
 mod error;
 mod handler;
+mod heartbeat;
 mod held;
 mod meters;
 mod pace;

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ macro_rules! counters {
             $(pub(crate) $name: Counter,)+
             /// Set by a worker that is measured.
             pub(crate) meters: OnceLock<Meters>,
+            /// One more than the age of the oldest message taken since it was last asked for, ms; 0: none was.
+            pub(crate) oldest: AtomicU64,
         }
 
         /// [`Stats`] at one time.
@@ -77,6 +80,19 @@ impl StatsSnapshot {
     pub fn in_hand(&self) -> u64 {
         let settled = self.handled + self.retried + self.parked + self.requeued + self.settle_failures + self.dropped;
         self.taken.saturating_sub(settled)
+    }
+}
+
+impl Stats {
+    /// A message that was published so long ago was just taken for the first time.
+    pub(crate) fn note_age(&self, age: Duration) {
+        let ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX - 1);
+        self.oldest.fetch_max(ms + 1, Ordering::Relaxed);
+    }
+
+    /// The age of the oldest since the last call, ms.
+    pub(crate) fn take_oldest_ms(&self) -> Option<u64> {
+        self.oldest.swap(0, Ordering::Relaxed).checked_sub(1)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, QueueSpec, Settle, Subscription};
+use model::SystemClock;
 use service::Shutdown;
 use service::metrics::Metrics;
 use tokio::sync::RwLock;
@@ -19,6 +20,7 @@ use crate::context::Context;
 use crate::crash::Suspects;
 use crate::error::Error;
 use crate::handler::Handler;
+use crate::heartbeat::beat_for_ever;
 use crate::held::{Held, Unsent};
 use crate::meters;
 use crate::pace::Pace;
@@ -60,6 +62,7 @@ impl<H: Handler> Worker<H> {
             running: RwLock::default(),
             unknown: Alarm::new(Duration::from_millis(config.unknown_alarm_every_ms)),
             refusals: Refusals::new(&config),
+            clock: Arc::new(SystemClock),
             config,
         };
         Self { context: Arc::new(context) }
@@ -95,7 +98,13 @@ impl<H: Handler> Worker<H> {
             pace: Pace::new(self.context.config.max_per_s, Instant::now()),
             let_go: false,
         };
-        let ended = shutdown.hard().run_until_cancelled(running.run()).await;
+        let running = async {
+            tokio::select! {
+                ended = running.run() => ended,
+                never = beat_for_ever(Arc::clone(&self.context)) => match never {},
+            }
+        };
+        let ended = shutdown.hard().run_until_cancelled(running).await;
         // What still runs after a hard stop ends here, and its deliveries go back.
         batches.shutdown().await;
         ended.unwrap_or_else(|| {
@@ -196,6 +205,7 @@ impl<H: Handler> Loop<'_, H> {
     }
 
     fn start(&mut self, batch: Vec<Taken>) {
+        self.context.note_age(&batch);
         self.pace.spend(batch.len(), Instant::now());
         self.batches.spawn(process(Arc::clone(self.context), batch, self.soft.clone()));
     }

@@ -50,7 +50,7 @@ async fn take(shared: &Arc<Shared>, request: Request) -> Result<Response, Proble
     let key = auth::check(&shared.keys, clock, plain.as_deref(), Scope::Orders, &head.headers)?;
     let market = shared.market(&key)?;
     let idempotency_key = idempotency_key(&head.headers)?;
-    gate.admit()?;
+    gate.admit(&market.valve)?;
     let config = &shared.config;
     let limits = Limits { media: Media::Json, bytes: config.order_bytes, time: shared.body_time() };
     let held = gate.read(&head.headers, body, &limits).await?;

@@ -66,7 +66,7 @@ async fn take(shared: &Arc<Shared>, request: Request, form: Form) -> Result<Resp
     // Checked before the body is read, where the header has it; a body's writeKey has to be read first.
     let from_header =
         auth::from_header(&head.headers)?.map(|plain| check(shared, &plain, &head.headers)).transpose()?;
-    gate.admit()?;
+    gate.admit(&shared.events_valve)?;
     let bytes = match form {
         Form::One(_) => shared.config.event_bytes,
         Form::Batch => shared.config.batch_bytes,
@@ -116,6 +116,7 @@ async fn publish_batch(
 ) -> Result<(), broker::PublishError> {
     let count = batch.events.len();
     let mut message = Envelope::new(&*shared.clock, "ingress", batch).traced(traceparent).to_message();
+    shared.events_gate.sized(message.body.len());
     message.headers.insert(names::EVENT_COUNT.to_owned(), count.to_string());
     let publish =
         Publish { exchange: shared.pages_exchange.clone(), routing_key: layout::PAGE_BATCH_KEY.to_owned(), message };

@@ -40,6 +40,7 @@ impl Role {
             config: config(),
             orders: Arc::clone(&broker) as Arc<dyn Broker>,
             events: Arc::clone(&broker) as Arc<dyn Broker>,
+            one_broker: true,
             regions: regions(),
             keys: ApiKeys::open(&keys_file).unwrap(),
             token_key: token_key(),

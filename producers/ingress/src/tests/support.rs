@@ -10,9 +10,12 @@ use crate::{ApiKeys, Config, Deps, Ingress, Market, Scope};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use broker::announce::Topics;
 use broker::{
-    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Publish, PublishError, QueueName, Subscription, Topology,
+    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Listener, Publish, PublishError, QueueName, Subscription,
+    Topology,
 };
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -30,6 +33,7 @@ const LONG: Duration = Duration::from_secs(20);
 /// ones do is held by the conformance suite.
 pub(super) struct Scripted {
     state: watch::Sender<Script>,
+    topics: Topics,
 }
 
 struct Script {
@@ -54,7 +58,7 @@ impl Scripted {
             stored: Vec::new(),
             state: BrokerState::Ready,
         };
-        Arc::new(Self { state: watch::Sender::new(script) })
+        Arc::new(Self { state: watch::Sender::new(script), topics: Topics::new() })
     }
 
     pub(super) fn answers(&self, outcome: Result<(), PublishError>) {
@@ -131,6 +135,14 @@ impl Broker for Scripted {
 
     fn depths<'a>(&'a self, _: &'a [QueueName]) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>> {
         async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn announce(&self, topic: &str, payload: Bytes) {
+        self.topics.announce(topic, &payload);
+    }
+
+    fn listen(&self, topic: &str) -> Listener {
+        self.topics.listen(topic)
     }
 
     fn state(&self) -> BrokerState {
@@ -266,6 +278,7 @@ impl App {
             config,
             orders: Arc::clone(&orders) as Arc<dyn Broker>,
             events: Arc::clone(&events) as Arc<dyn Broker>,
+            one_broker: false,
             regions: regions(),
             keys: ApiKeys::open(&keys_file).unwrap(),
             token_key: token_key(),
