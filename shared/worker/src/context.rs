@@ -39,7 +39,7 @@ impl<H> Context<H> {
     /// Notes the age of a batch by its first message, which a queue hands out first because it came first. A message that
     /// was out before is old because it failed, and says nothing about the queue.
     pub(crate) fn note_age(&self, batch: &[Taken]) {
-        let Some(first) = batch.iter().find(|taken| !taken.redelivered() && taken.message().attempt() == 1) else {
+        let Some(first) = batch.iter().find(|taken| !taken.redelivered() && taken.message().attempt() == 0) else {
             return;
         };
         // A clock that is behind the publisher's makes a message of the future: it is new.

@@ -162,6 +162,7 @@ pub(super) struct App {
     pub(super) router: Router,
     pub(super) orders: Arc<Scripted>,
     pub(super) events: Arc<Scripted>,
+    real: Option<Arc<dyn Broker>>,
     pub(super) clock: Arc<ManualClock>,
     pub(super) ingress: Ingress,
     pub(super) readiness: Readiness,
@@ -261,6 +262,15 @@ impl App {
     }
 
     fn undeclared(config: Config, prepare: impl FnOnce(&std::path::Path)) -> Self {
+        Self::assemble(config, prepare, None)
+    }
+
+    /// On a real broker, before its queues are declared.
+    pub(super) fn on(real: Arc<dyn Broker>, config: Config) -> Self {
+        Self::assemble(config, |_| {}, Some(real))
+    }
+
+    fn assemble(config: Config, prepare: impl FnOnce(&std::path::Path), real: Option<Arc<dyn Broker>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys_file = folder.path().join("keys.toml");
         let server_key = add_key(&keys_file, "backend", |_| {});
@@ -274,11 +284,12 @@ impl App {
         let shutdown = Shutdown::new();
         let readiness = Readiness::new(shutdown.clone());
         let metrics = Metrics::new();
+        let either = |scripted: &Arc<Scripted>| real.clone().unwrap_or_else(|| Arc::clone(scripted) as Arc<dyn Broker>);
         let ingress = Ingress::new(Deps {
             config,
-            orders: Arc::clone(&orders) as Arc<dyn Broker>,
-            events: Arc::clone(&events) as Arc<dyn Broker>,
-            one_broker: false,
+            orders: either(&orders),
+            events: either(&events),
+            one_broker: real.is_some(),
             regions: regions(),
             keys: ApiKeys::open(&keys_file).unwrap(),
             token_key: token_key(),
@@ -291,6 +302,7 @@ impl App {
             router: ingress.router(),
             orders,
             events,
+            real,
             clock,
             ingress,
             readiness,
@@ -301,6 +313,11 @@ impl App {
             browser_key,
             _folder: folder,
         }
+    }
+
+    /// The real broker that it is on.
+    pub(super) fn broker(&self) -> &dyn Broker {
+        self.real.as_deref().expect("made by `on`")
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod bad_messages;
+mod heartbeat;
 mod kill;
 mod outage;
 mod refused;
