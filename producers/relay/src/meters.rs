@@ -67,6 +67,10 @@ impl Meters {
     /// The database does not answer: what it said before is old.
     pub(crate) fn unknown(&self) {
         self.age_ms.store(UNKNOWN, Ordering::Relaxed);
+        self.unknown_rows();
+    }
+
+    pub(crate) fn unknown_rows(&self) {
         self.rows.store(UNKNOWN, Ordering::Relaxed);
     }
 

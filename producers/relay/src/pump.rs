@@ -96,7 +96,7 @@ impl Pump {
             self.meters.rows(0);
             return Ok(Pass::default());
         }
-        self.count().await.map_err(in_words)?;
+        self.count().await;
         // Asked before the claim: a claim that can't be published would keep its rows from a relay that can.
         match self.broker.state() {
             BrokerState::Ready => {}
@@ -107,12 +107,19 @@ impl Pump {
         if claim.rows().is_empty() { Ok(Pass::default()) } else { publish(&*self.broker, claim).await }
     }
 
-    async fn count(&mut self) -> Result<(), DbErr> {
-        if self.counted.is_none_or(|last| last.elapsed() >= COUNT_EVERY) {
-            self.meters.rows(outbox::count(&self.database, COUNT_UP_TO).await?);
-            self.counted = Some(Instant::now());
+    /// For people alone: where it fails, the messages are relayed all the same.
+    async fn count(&mut self) {
+        if self.counted.is_some_and(|last| last.elapsed() < COUNT_EVERY) {
+            return;
         }
-        Ok(())
+        self.counted = Some(Instant::now());
+        match outbox::count(&self.database, COUNT_UP_TO).await {
+            Ok(rows) => self.meters.rows(rows),
+            Err(error) => {
+                self.meters.unknown_rows();
+                tracing::debug!(store.database = self.database.name(), %error, "the outbox could not be counted");
+            }
+        }
     }
 
     fn tell_age(&mut self, age: Option<Duration>) {

@@ -251,7 +251,7 @@ pub async fn oldest_age(database: &Database) -> Result<Option<Duration>, DbErr> 
 /// # Errors
 /// The database's.
 pub async fn count(database: &Database, most: u32) -> Result<u64, DbErr> {
-    let sql = format!("SELECT count(*) AS waiting FROM (SELECT 1 FROM outbox LIMIT {most}) AS some");
+    let sql = format!("SELECT count(*) AS waiting FROM (SELECT 1 FROM outbox LIMIT {most}) AS counted");
     let row = database.read().query_one_raw(database.statement(sql, [])).await?;
     let waiting: Option<i64> = row.map(|row| row.try_get("", "waiting")).transpose()?;
     Ok(waiting.and_then(|waiting| u64::try_from(waiting).ok()).unwrap_or(0))

@@ -23,9 +23,11 @@ fn click() -> Value {
     json!({"userId": "u", "event": "Clicked", "messageId": "m"})
 }
 
-/// Looks often, and sheds events at next to nothing.
+/// Looks often, and sheds events by these limits alone.
 fn strict(events: LimitsConfig) -> Config {
-    let overload = OverloadConfig { look_ms: 100, heartbeat_expires_ms: 1_000, events, ..OverloadConfig::default() };
+    let orders = LimitsConfig::default();
+    let overload =
+        OverloadConfig { look_ms: 100, heartbeat_expires_ms: 1_000, orders, events, ..OverloadConfig::default() };
     Config { overload, ..config() }
 }
 
@@ -170,7 +172,7 @@ async fn page_events_are_shed_by_age_and_a_heartbeat_that_stops_is_unknown_and_s
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_that_nobody_takes_are_not_shed_for_the_wait() {
     on_both(
-        || strict(LimitsConfig::default()),
+        || Config { overload: OverloadConfig { look_ms: 100, ..OverloadConfig::default() }, ..config() },
         async |app| {
             for number in 0..100 {
                 an_order_is_taken(&app, &format!("k-{number}")).await;
