@@ -44,11 +44,14 @@ impl Situation<'_> {
             text.push_str(", oldest ");
             text.push_str(&span(age));
         }
-        text.push_str(&match self.drain {
-            Drain::In(time) => format!(", clear by {}", at(time)),
-            Drain::Growing => ", and growing".to_owned(),
-            Drain::Empty | Drain::Unknown => String::new(),
-        });
+        match self.drain {
+            Drain::In(time) => {
+                text.push_str(", clear by ");
+                text.push_str(&at(time));
+            }
+            Drain::Growing => text.push_str(", and growing"),
+            Drain::Empty | Drain::Unknown => {}
+        }
         text.push_str(". ");
         text.push_str(match self.limited_by {
             None => "No worker says what limits it.",

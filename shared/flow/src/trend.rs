@@ -25,7 +25,9 @@ impl Trend {
             self.seen.clear();
         }
         self.seen.push_back((now, length));
-        while self.seen.len() > 2 && self.seen.front().is_some_and(|(first, _)| now - *first > self.window) {
+        while self.seen.len() > 2
+            && self.seen.front().is_some_and(|(first, _)| now.saturating_sub(*first) > self.window)
+        {
             self.seen.pop_front();
         }
     }
@@ -39,7 +41,7 @@ impl Trend {
     pub fn net_per_second(&self) -> Option<f64> {
         let (first, before) = *self.seen.front()?;
         let (last, now) = *self.seen.back()?;
-        let seconds = (last - first).as_secs_f64();
+        let seconds = last.saturating_sub(first).as_secs_f64();
         (seconds > 0.0).then(|| (exact(before) - exact(now)) / seconds)
     }
 

@@ -53,9 +53,9 @@ async fn take(shared: &Arc<Shared>, request: Request) -> Result<Response, Proble
     gate.admit(&market.valve)?;
     let config = &shared.config;
     let limits = Limits { media: Media::Json, bytes: config.order_bytes, time: shared.body_time() };
-    let held = gate.read(&head.headers, body, &limits).await?;
-    let body = held.body.clone();
-    let place = gate.place(held)?;
+    let arrived = gate.read(&head.headers, body, &limits).await?;
+    let body = arrived.body.clone();
+    let place = gate.place(arrived)?;
     let value = serde_json::from_slice(&body).map_err(|error| intake::not_json(&error))?;
     let terms = read::Terms { currency: market.currency, kind: key.kind, max_lines: config.order_lines };
     let order = read::order(value, &terms).map_err(invalid)?;

@@ -72,8 +72,8 @@ async fn take(shared: &Arc<Shared>, request: Request, form: Form) -> Result<Resp
         Form::Batch => shared.config.batch_bytes,
     };
     let limits = Limits { media: Media::JsonOrText, bytes, time: shared.body_time() };
-    let held = gate.read(&head.headers, body, &limits).await?;
-    let body = held.body.clone();
+    let arrived = gate.read(&head.headers, body, &limits).await?;
+    let body = arrived.body.clone();
     let raw = read::Raw::parse(&body, form).map_err(|error| intake::not_json(&error))?;
     let key = match (from_header, raw.write_key()) {
         (Some(key), _) => key,
@@ -81,7 +81,7 @@ async fn take(shared: &Arc<Shared>, request: Request, form: Form) -> Result<Resp
         (None, None) => auth::check(&shared.keys, &*shared.clock, None, Scope::Events, &head.headers)?,
     };
     shared.market(&key)?;
-    let place = gate.place(held)?;
+    let place = gate.place(arrived)?;
     let limits = read::Limits { event_bytes: shared.config.event_bytes, batch_events: shared.config.batch_events };
     let events = raw
         .events(&limits, &*shared.clock)

@@ -113,13 +113,13 @@ impl Board {
     ) -> T {
         let labels = named(family, values);
         let mut shelves = lock(&self.shelves);
-        let shelf = shelf(&mut shelves, family);
-        if let Some(known) = shelf.live.iter().find(|(known, _)| *known == labels).and_then(|(_, live)| find(live)) {
+        let place = shelf(&mut shelves, family);
+        if let Some(known) = place.live.iter().find(|(known, _)| *known == labels).and_then(|(_, live)| find(live)) {
             return known;
         }
-        let (made, wrap) = make();
-        shelf.live.push((labels, wrap(made.clone())));
-        made
+        let (new, wrap) = make();
+        place.live.push((labels, wrap(new.clone())));
+        new
     }
 
     pub(super) fn sample(&self, families: &[&'static Family], source: Source) {
@@ -157,8 +157,8 @@ impl Collector for Board {
             let mut writer = encoder.encode_descriptor(shelf.family.stem(), help, None, kind)?;
             let mut series: BTreeMap<&Labels, Value<'_>> = BTreeMap::new();
             series.extend(shelf.live.iter().map(|(labels, live)| (labels, Value::Live(live))));
-            let sampled = samples.remove(name).unwrap_or_default();
-            for (labels, sample) in &sampled {
+            let told = samples.remove(name).unwrap_or_default();
+            for (labels, sample) in &told {
                 series.entry(labels).or_insert(Value::Sample(*sample));
             }
             for (labels, value) in series {
