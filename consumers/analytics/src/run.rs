@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use broker::{Broker, BrokerError, QueueName, QueueSpec, Topology, layout};
-use flow::Class;
+use flow::Rank;
 use futures::TryFutureExt as _;
 use futures::future::{join3, try_join};
 use model::Clock;
+use service::metrics::Metrics;
 use service::{Condition, Readiness, Shutdown};
 use store::Database;
 use worker::{Breaker, Governor, Handler, Seat, Worker, WorkerDeps};
@@ -34,6 +35,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Where it says that it is ready.
     pub readiness: Readiness,
+    /// What it measures.
+    pub metrics: Metrics,
 }
 
 /// Why analytics can't run.
@@ -56,10 +59,10 @@ pub enum Error {
 /// # Errors
 /// [`Error`]; the others are stopped softly first.
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, database, breaker, governor, orders, events, clock, readiness } = deps;
+    let Deps { config, database, breaker, governor, orders, events, clock, readiness, metrics } = deps;
     // Its own tokens: where one of the three fails, the others stop, and the error is told.
     let stop = shutdown.child();
-    let seat = |queue: &QueueName| Some(governor.seat(Class::Analytics, queue.to_string()));
+    let seat = |queue: &QueueName| Some(governor.seat(Rank::Analytics, queue.to_string()));
     let pages = Consumer {
         broker: events,
         topology: layout::pages(),
@@ -68,6 +71,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         handler: Arc::new(Pages::new(Arc::clone(&database), clock, config.counting.clone())),
         worker: config.pages,
         ready: readiness.condition("analytics.pages"),
+        metrics: metrics.clone(),
     };
     let outcomes = Consumer {
         broker: orders,
@@ -77,6 +81,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         handler: Arc::new(Orders::new(Arc::clone(&database), config.counting.clone())),
         worker: config.orders,
         ready: readiness.condition("analytics.orders"),
+        metrics,
     };
     let sweeping = sweep_for_ever(Arc::clone(&database), config.counting, config.sweeping);
     let (pages, outcomes, ()) = join3(
@@ -99,6 +104,7 @@ struct Consumer<H> {
     handler: Arc<H>,
     worker: worker::Config,
     ready: Condition,
+    metrics: Metrics,
 }
 
 impl<H: Handler> Consumer<H> {
@@ -121,6 +127,6 @@ impl<H: Handler> Consumer<H> {
         self.ready.ready();
         let queue = QueueSpec::new(self.queue);
         let deps = WorkerDeps { broker: self.broker, queue, handler: self.handler, breaker, seat: self.seat };
-        Ok(Worker::new(deps, self.worker).run(stop.clone()).await?)
+        Ok(Worker::new(deps, self.worker).measured(&self.metrics).run(stop.clone()).await?)
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use broker::{Broker, BrokerError, QueueSpec, layout};
 use cache::Cache;
-use flow::Class;
+use flow::Rank;
 use futures::future::try_join;
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use store::Region;
 use worker::{Breaker, Governor, Worker, WorkerDeps};
@@ -30,6 +31,8 @@ pub struct Deps {
     pub cache: Arc<Cache>,
     /// Where it says that it is ready.
     pub readiness: Readiness,
+    /// What it measures.
+    pub metrics: Metrics,
 }
 
 /// Why checkout ended before it was asked to.
@@ -55,7 +58,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`], for what no waiting mends.
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, region, orders, breaker, governor, cache, readiness } = deps;
+    let Deps { config, region, orders, breaker, governor, cache, readiness, metrics } = deps;
     config.check().map_err(Error::Config)?;
     let (name, stop) = (region.name.clone(), shutdown.soft().clone());
     let queue = QueueSpec::new(layout::checkout_queue(&name));
@@ -88,9 +91,10 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
     let handler = Arc::new(Checkout { region, source: config.outcome, price_grace, statuses });
     let tasks = Tasks::new();
     let status_task = tasks.spawn("checkout.statuses", writer.run());
-    let seat = Some(governor.seat(Class::Checkout, queue.name.to_string()));
+    let seat = Some(governor.seat(Rank::Checkout, queue.name.to_string()));
     let deps = WorkerDeps { broker: orders, queue, handler, breaker, seat };
-    let ended = Worker::new(deps, config.worker).run(shutdown.clone()).await;
+    let worker = Worker::new(deps, config.worker).measured(&metrics);
+    let ended = worker.run(shutdown.clone()).await;
     // The handler is gone, and with it the queue's last sender: what is left of it is written, each write in bounded
     // time. A hard stop leaves it; the rows say the same.
     if shutdown.hard().run_until_cancelled(status_task).await.is_none() {

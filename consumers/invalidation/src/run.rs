@@ -5,6 +5,7 @@ use std::sync::Arc;
 use broker::{Broker, BrokerError, QueueSpec, layout};
 use cache::Cache;
 use serde::{Deserialize, Serialize};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown};
 use worker::{Breaker, Worker, WorkerDeps};
 
@@ -39,6 +40,8 @@ pub struct Deps {
     pub cache: Arc<Cache>,
     /// Where it says that it is ready.
     pub readiness: Readiness,
+    /// What it measures.
+    pub metrics: Metrics,
 }
 
 /// Why invalidation can't run.
@@ -57,7 +60,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`].
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, orders, cache, readiness } = deps;
+    let Deps { config, orders, cache, readiness, metrics } = deps;
     let ready = readiness.condition("invalidation.queue");
     ready.not_ready("waiting for the broker to take the queue's declaration");
     match shutdown.soft().run_until_cancelled(orders.declare(&layout::orders([]))).await {
@@ -72,5 +75,5 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         breaker: Arc::new(Breaker::new("cache", config.breaker)),
         seat: None,
     };
-    Ok(Worker::new(deps, config.worker).run(shutdown).await?)
+    Ok(Worker::new(deps, config.worker).measured(&metrics).run(shutdown).await?)
 }

@@ -7,6 +7,7 @@ use broker_embedded::Embedded;
 use cache::{Cache, Tag};
 use events::{Band, Contract, Envelope, ProductChanged, StockChanged};
 use model::{RegionName, Sku, SystemClock};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use testkit::redis::{PrivateRedis, key_prefix};
 use testkit::wait::until;
@@ -131,6 +132,7 @@ async fn the_role_purges_what_both_kinds_of_events_name() {
             orders: broker.clone(),
             cache: Arc::clone(&cache),
             readiness: readiness.clone(),
+            metrics: Metrics::new(),
         };
         let role = Tasks::new().spawn("invalidation", run(deps, shutdown.clone()));
         until("the role is ready", || async { readiness.report().ready.then_some(()) }).await.unwrap();

@@ -1,6 +1,8 @@
 //! The one binary of Millpond. Everything it does is a verb, and every verb is a file below `verbs/`.
 
 mod cli;
+mod levels;
+mod measured;
 mod parts;
 mod process;
 mod role;

@@ -11,10 +11,13 @@ use broker_embedded::Embedded;
 use broker_rabbit::Rabbit;
 use cache::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
+use service::metrics::Metrics;
 use store::{Backend, Database, Databases};
 use tokio::sync::OnceCell;
 use worker::{Breaker, Governor};
 
+use crate::levels;
+use crate::measured::Measured;
 use crate::settings::Settings;
 use crate::verbs::migrate;
 
@@ -30,6 +33,7 @@ pub(crate) struct Guard {
 /// The parts of one process.
 pub(crate) struct Parts<'a> {
     settings: &'a Settings,
+    metrics: Metrics,
     orders: OnceCell<Arc<dyn Broker>>,
     events: OnceCell<Arc<dyn Broker>>,
     databases: OnceCell<Databases>,
@@ -40,9 +44,10 @@ pub(crate) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Nothing is opened yet.
-    pub(crate) fn new(settings: &'a Settings) -> Self {
+    pub(crate) fn new(settings: &'a Settings, metrics: Metrics) -> Self {
         Self {
             settings,
+            metrics,
             orders: OnceCell::new(),
             events: OnceCell::new(),
             databases: OnceCell::new(),
@@ -53,7 +58,7 @@ impl<'a> Parts<'a> {
 
     /// The broker for orders and what follows from them.
     pub(crate) async fn orders(&self) -> anyhow::Result<Arc<dyn Broker>> {
-        let open = async || open_broker(self.settings, "orders", &self.settings.broker.orders).await;
+        let open = async || self.open_measured("orders", &self.settings.broker.orders).await;
         self.orders.get_or_try_init(open).await.cloned()
     }
 
@@ -63,9 +68,14 @@ impl<'a> Parts<'a> {
         let url = self.settings.events_url();
         let shared = is_embedded(url) && url.expose_secret() == self.settings.broker.orders.expose_secret();
         let open = async || {
-            if shared { self.orders().await } else { open_broker(self.settings, "events", url).await }
+            if shared { self.orders().await } else { self.open_measured("events", url).await }
         };
         self.events.get_or_try_init(open).await.cloned()
+    }
+
+    async fn open_measured(&self, name: &'static str, url: &SecretString) -> anyhow::Result<Arc<dyn Broker>> {
+        let inner = open_broker(self.settings, name, url).await?;
+        Ok(Measured::new(inner, name, &self.metrics))
     }
 
     /// Every region's database. A SQLite file is this process's own and is migrated here; a server's schema is migrated
@@ -76,6 +86,7 @@ impl<'a> Parts<'a> {
             for database in databases.databases().iter().filter(|database| database.backend() == Backend::Sqlite) {
                 migrate::one(database).await?;
             }
+            levels::show_databases(&databases, &self.metrics);
             anyhow::Ok(databases)
         };
         self.databases.get_or_try_init(open).await.cloned()
@@ -93,7 +104,11 @@ impl<'a> Parts<'a> {
 
     /// The cache.
     pub(crate) async fn cache(&self) -> anyhow::Result<Arc<Cache>> {
-        let open = async || Ok(Arc::new(Cache::open(&self.settings.cache).await.context("cache.url")?));
+        let open = async || {
+            let cache = Arc::new(Cache::open(&self.settings.cache).await.context("cache.url")?);
+            levels::show_cache(&cache, &self.metrics);
+            anyhow::Ok(cache)
+        };
         self.cache.get_or_try_init(open).await.cloned()
     }
 
@@ -155,7 +170,7 @@ mod tests {
                     [store.database.east]\nurl = \"sqlite:east.db\"\n";
         std::fs::write(&file, shop).unwrap();
         let settings = Settings::load(Some(&file), &[format!("data={}", data.path().display())]).unwrap();
-        let parts = Parts::new(&settings);
+        let parts = Parts::new(&settings, Metrics::new());
         let databases = parts.databases().await.unwrap();
         let guard = |region: &str| parts.guard(&databases.by_name(&region.parse().unwrap()).unwrap().database);
         let breaker = |region: &str| guard(region).breaker;

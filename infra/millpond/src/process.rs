@@ -1,6 +1,6 @@
 //! One process: its roles under one supervisor, behind one HTTP server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use broker::topology::UNROUTED;
-use broker::{Broker, watch_unrouted};
+use broker::{Broker, QueueName, layout, watch_unrouted};
 use ingress::{ApiKeys, Ingress};
-use model::{SystemClock, TokenKey};
+use model::{Clock as _, SystemClock, TokenKey};
+use service::metrics::{Build, Metrics};
 use service::{Condition, Readiness, Shutdown, Supervisor, http};
 use storefront::Storefront;
 use tokio_util::sync::CancellationToken;
 
+use crate::levels;
 use crate::parts::{Guard, Parts};
 use crate::role::Role;
 use crate::settings::Settings;
@@ -25,6 +27,9 @@ pub(crate) struct Process {
     settings: Settings,
     roles: BTreeSet<Role>,
     server: http::Server,
+    /// For `/metrics` alone.
+    metrics_server: Option<http::Server>,
+    metrics: Metrics,
     readiness: Readiness,
     /// Every role was started; only then the conditions of all of them are known.
     started: Condition,
@@ -43,9 +48,13 @@ impl Process {
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
         settings.prepare_data()?;
-        let server = http::Server::bind(settings.http.clone()).await.context("http.bind")?;
+        let metrics = Metrics::new();
+        let started = Duration::from_millis(u64::try_from(SystemClock.now().timestamp_millis()).unwrap_or(0));
+        metrics.measure_process(started, Build { version: env!("CARGO_PKG_VERSION") });
+        let server = http::Server::bind(settings.http.clone()).await.context("http.bind")?.measured(&metrics);
+        let metrics_server = bind_metrics(&settings).await?;
         let started = readiness.condition("process.roles");
-        Ok(Self { settings, roles: roles.clone(), server, readiness, started, shutdown })
+        Ok(Self { settings, roles: roles.clone(), server, metrics_server, metrics, readiness, started, shutdown })
     }
 
     /// Where it listens.
@@ -58,11 +67,17 @@ impl Process {
     /// # Errors
     /// The first role's, with its name.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self { settings, roles, server, readiness, started, shutdown } = self;
-        let parts = Parts::new(&settings);
+        let Self { settings, roles, server, metrics_server, metrics, readiness, started, shutdown } = self;
+        let parts = Parts::new(&settings, metrics.clone());
+        let mut router = readiness.router();
+        if settings.metrics.enabled && metrics_server.is_none() {
+            router = router.merge(metrics.router());
+        }
         let starting = Starting {
             supervisor: Supervisor::new(settings.stop.clone(), shutdown.clone()),
-            router: readiness.router(),
+            router,
+            metrics,
+            queues: BTreeMap::new(),
             settings: &settings,
             parts: &parts,
             readiness,
@@ -70,7 +85,7 @@ impl Process {
             answered: CancellationToken::new(),
             watched: Vec::new(),
         };
-        let ended = match starting.all(&roles, server).await {
+        let ended = match starting.all(&roles, server, metrics_server).await {
             Ok(supervisor) => {
                 started.ready();
                 supervise(supervisor, shutdown).await
@@ -80,6 +95,19 @@ impl Process {
         parts.close().await;
         ended
     }
+}
+
+/// The server of `/metrics` alone, where one is configured.
+async fn bind_metrics(settings: &Settings) -> anyhow::Result<Option<http::Server>> {
+    let bind = &settings.metrics.bind;
+    if bind.is_empty() || !settings.metrics.enabled {
+        return Ok(None);
+    }
+    let bind = bind.parse().with_context(|| {
+        format!("metrics.bind = {bind:?}: write an address and a port, as in 127.0.0.1:9464, or leave it empty")
+    })?;
+    let config = http::Config { bind, ..settings.http.clone() };
+    Ok(Some(http::Server::bind(config).await.context("metrics.bind")?))
 }
 
 /// Until every role has ended, softly or hard.
@@ -104,7 +132,10 @@ struct Starting<'a> {
     settings: &'a Settings,
     parts: &'a Parts<'a>,
     readiness: Readiness,
+    metrics: Metrics,
     shutdown: Shutdown,
+    /// Queues whose depths are shown, by the broker's name: those that this process's roles feed or take from.
+    queues: BTreeMap<&'static str, (Arc<dyn Broker>, BTreeSet<QueueName>)>,
     /// The server has answered its last request.
     answered: CancellationToken,
     /// Brokers whose unroutable messages are watched already.
@@ -112,9 +143,22 @@ struct Starting<'a> {
 }
 
 impl Starting<'_> {
-    async fn all(mut self, roles: &BTreeSet<Role>, server: http::Server) -> anyhow::Result<Supervisor> {
+    async fn all(
+        mut self,
+        roles: &BTreeSet<Role>,
+        server: http::Server,
+        metrics_server: Option<http::Server>,
+    ) -> anyhow::Result<Supervisor> {
         for role in roles {
             self.role(*role).await.with_context(|| format!("the role {} can't start", role.name()))?;
+        }
+        self.watch_depths();
+        if let Some(server) = metrics_server {
+            let serving = server.serve(self.metrics.router(), self.shutdown.clone());
+            self.supervisor.start("metrics", async move {
+                serving.await;
+                anyhow::Ok(())
+            });
         }
         let (router, shutdown, answered) = (self.router, self.shutdown, self.answered);
         self.supervisor.start("http", async move {
@@ -145,11 +189,13 @@ impl Starting<'_> {
             config: self.settings.ingress.clone(),
             orders: Arc::clone(&orders),
             events: Arc::clone(&events),
+            one_broker: self.settings.one_broker(),
             regions,
             keys: ApiKeys::open(&self.settings.ingress.keys_file)?,
             token_key: self.token_key()?,
             clock: Arc::new(SystemClock),
             readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
         })?;
         self.router = std::mem::take(&mut self.router).merge(ingress.router());
         let (shutdown, answered) = (self.shutdown.clone(), self.answered.clone());
@@ -163,6 +209,10 @@ impl Starting<'_> {
             shutdown.hard().run_until_cancelled(drained).await;
             Ok::<(), ingress::Error>(())
         });
+        let checkout = self.settings.ingress.markets.iter().map(|market| layout::checkout_queue(&market.region));
+        let checkout = Vec::from_iter(checkout);
+        self.show_depths("orders", &orders, checkout);
+        self.show_depths("events", &events, [layout::analytics_pages_queue()]);
         self.watch_unrouted("orders", orders);
         self.watch_unrouted("events", events);
         Ok(())
@@ -188,8 +238,10 @@ impl Starting<'_> {
     /// One consumer for each region: a slow region delays itself alone.
     async fn checkout(&mut self) -> anyhow::Result<()> {
         let databases = self.parts.databases().await?;
+        let orders = self.parts.orders().await?;
         for region in databases.regions() {
             let Guard { breaker, governor } = self.parts.guard(&region.database);
+            self.show_depths("orders", &orders, [layout::checkout_queue(&region.name)]);
             let deps = checkout::Deps {
                 config: self.settings.checkout.clone(),
                 region: region.clone(),
@@ -198,6 +250,7 @@ impl Starting<'_> {
                 orders: self.parts.orders().await?,
                 cache: self.parts.cache().await?,
                 readiness: self.readiness.clone(),
+                metrics: self.metrics.clone(),
             };
             self.supervisor.start(format!("checkout.{}", region.name), checkout::run(deps, self.shutdown.clone()));
         }
@@ -211,8 +264,10 @@ impl Starting<'_> {
             databases: self.parts.databases().await?,
             orders: Arc::clone(&orders),
             readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
         };
         self.supervisor.start("relay", relay::run(deps, self.shutdown.clone()));
+        self.show_depths("orders", &orders, [layout::analytics_orders_queue(), layout::invalidation_queue()]);
         self.watch_unrouted("orders", orders);
         Ok(())
     }
@@ -223,7 +278,9 @@ impl Starting<'_> {
             orders: self.parts.orders().await?,
             cache: self.parts.cache().await?,
             readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
         };
+        self.show_depths("orders", &deps.orders, [layout::invalidation_queue()]);
         self.supervisor.start("invalidation", invalidation::run(deps, self.shutdown.clone()));
         Ok(())
     }
@@ -240,13 +297,39 @@ impl Starting<'_> {
             events: self.parts.events().await?,
             clock: Arc::new(SystemClock),
             readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
         };
+        self.show_depths("orders", &deps.orders, [layout::analytics_orders_queue()]);
+        self.show_depths("events", &deps.events, [layout::analytics_pages_queue()]);
         self.supervisor.start("analytics", analytics::run(deps, self.shutdown.clone()));
         Ok(())
     }
 
     fn token_key(&self) -> anyhow::Result<TokenKey> {
         keys::token_key(&self.settings.token_key_file)
+    }
+
+    /// Shows the depths of `queues` and of their parked queues at `/metrics`.
+    fn show_depths(
+        &mut self,
+        name: &'static str,
+        broker: &Arc<dyn Broker>,
+        queues: impl IntoIterator<Item = QueueName>,
+    ) {
+        let unrouted = QueueName::unrouted();
+        let (_, shown) = self.queues.entry(name).or_insert_with(|| (Arc::clone(broker), BTreeSet::from([unrouted])));
+        shown.extend(queues.into_iter().flat_map(|queue| [queue.parked(), queue]));
+    }
+
+    fn watch_depths(&mut self) {
+        let every = Duration::from_millis(self.settings.broker.depths_ms.max(100));
+        for (name, (broker, queues)) in std::mem::take(&mut self.queues) {
+            let (metrics, stop) = (self.metrics.clone(), self.shutdown.soft().clone());
+            self.supervisor.start(format!("depths.{name}"), async move {
+                levels::watch_depths(broker, name, queues, every, &metrics, stop).await;
+                anyhow::Ok(())
+            });
+        }
     }
 
     /// The alarm on messages that no queue wanted, beside every role that publishes; once for each broker.

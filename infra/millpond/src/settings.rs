@@ -24,6 +24,7 @@ pub(crate) struct Settings {
     pub(crate) log: service::telemetry::Config,
     pub(crate) stop: service::SupervisorConfig,
     pub(crate) http: service::http::Config,
+    pub(crate) metrics: service::metrics::Config,
     pub(crate) broker: BrokerSettings,
     pub(crate) store: store::Config,
     /// One for each database and process.
@@ -48,6 +49,8 @@ pub(crate) struct BrokerSettings {
     pub(crate) events: SecretString,
     /// How often the queue of unroutable messages is looked at, seconds.
     pub(crate) unrouted_check_s: u64,
+    /// How often depths of queues are looked at for `/metrics`, ms.
+    pub(crate) depths_ms: u64,
     pub(crate) embedded: broker_embedded::Config,
     pub(crate) rabbit: broker_rabbit::Config,
 }
@@ -108,6 +111,11 @@ impl Settings {
     /// The URL of the broker for page events.
     pub(crate) fn events_url(&self) -> &SecretString {
         if self.broker.events.expose_secret().is_empty() { &self.broker.orders } else { &self.broker.events }
+    }
+
+    /// Whether orders and page events go to one server.
+    pub(crate) fn one_broker(&self) -> bool {
+        self.events_url().expose_secret() == self.broker.orders.expose_secret()
     }
 
     /// Makes the folder for what this process keeps itself.
@@ -206,6 +214,7 @@ mod tests {
         same(&settings.log);
         same(&settings.stop);
         same(&settings.http);
+        same(&settings.metrics);
         same(&settings.broker.embedded);
         same(&settings.broker.rabbit);
         same(&settings.store);

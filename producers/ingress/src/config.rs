@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use model::{Currency, MarketId, RegionName};
 use serde::{Deserialize, Serialize};
 
+use crate::overload::OverloadConfig;
+
 /// The ingress's configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -30,16 +32,24 @@ pub struct Config {
     pub batch_bytes: usize,
     /// A batch at most, events (Segment: 2,500).
     pub batch_events: usize,
-    /// Orders from body read to confirm, at once; more get 503 at once. A body that is still on its way takes no place:
-    /// those are bounded by the server's connections.
+    /// Orders from body read to confirm, at once; more get 503 at once. A body that is still on its way takes no place,
+    /// but its bytes count below.
     pub max_in_flight_orders: usize,
-    /// Batches from body read to confirm, at once; more get 503 at once. A body that is still on its way takes no place:
-    /// those are bounded by the server's connections.
+    /// Batches from body read to confirm, at once; more get 503 at once. A body that is still on its way takes no place,
+    /// but its bytes count below.
     pub max_in_flight_events: usize,
+    /// Bytes of orders' bodies, from the first that arrives to the confirm, over all requests; more get 503 at once. At
+    /// least `order_bytes`.
+    pub max_in_flight_order_bytes: usize,
+    /// Bytes of events' bodies, from the first that arrives to the confirm, over all requests; more get 503 at once. At
+    /// least `batch_bytes`.
+    pub max_in_flight_event_bytes: usize,
     /// How many accepted orders this process remembers, to recognise a replay.
     pub recent_orders: u64,
     /// How long it remembers them, seconds. (The order itself never forgets its key.)
     pub recent_orders_s: u64,
+    /// When requests are not taken any more although there is room for them here.
+    pub overload: OverloadConfig,
 }
 
 impl Default for Config {
@@ -57,8 +67,11 @@ impl Default for Config {
             batch_events: 2_500,
             max_in_flight_orders: 4_096,
             max_in_flight_events: 256,
+            max_in_flight_order_bytes: 64 << 20,
+            max_in_flight_event_bytes: 64 << 20,
             recent_orders: 100_000,
             recent_orders_s: 3_600,
+            overload: OverloadConfig::default(),
         }
     }
 }
@@ -76,10 +89,22 @@ impl Config {
             ("batch_events", self.batch_events as u64),
             ("max_in_flight_orders", self.max_in_flight_orders as u64),
             ("max_in_flight_events", self.max_in_flight_events as u64),
+            ("max_in_flight_order_bytes", self.max_in_flight_order_bytes as u64),
+            ("max_in_flight_event_bytes", self.max_in_flight_event_bytes as u64),
         ];
         // The bound of u32 keeps the semaphores within what tokio can count.
         if let Some((name, _)) = positive.iter().find(|(_, value)| !(1..=u64::from(u32::MAX)).contains(value)) {
             return Some(format!("{name} must be 1 to {}", u32::MAX));
+        }
+        let least = [
+            ("max_in_flight_order_bytes", self.max_in_flight_order_bytes, "order_bytes", self.order_bytes),
+            ("max_in_flight_event_bytes", self.max_in_flight_event_bytes, "batch_bytes", self.batch_bytes),
+        ];
+        if let Some((name, _, least, bytes)) = least.iter().find(|(_, value, _, least)| value < least) {
+            return Some(format!("{name} must be at least {least}, which is {bytes}: a single body must fit"));
+        }
+        if let Err(fault) = self.overload.policy() {
+            return Some(fault);
         }
         let url = &self.public_url;
         let is_url = url.starts_with("https://") || url.starts_with("http://");

@@ -1,16 +1,11 @@
 //! What both kinds of request have in common: the media type, the body, the trace.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use service::{Problem, kinds};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::publish::{full, starting};
 
 /// What bodies may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,39 +16,29 @@ pub(crate) enum Media {
     JsonOrText,
 }
 
-/// Reads a body; `limit` counts bytes after decompression (the router's layer decompresses as it is read, so a
-/// compressed bomb stops here too).
+/// What a body may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) media: Media,
+    /// Bytes after decompression (the router's layer decompresses as it is read, so a compressed bomb stops here too).
+    pub(crate) bytes: usize,
+    pub(crate) time: Duration,
+}
+
+/// Reads a body, asking `reserve` for room for each piece.
 pub(crate) async fn read(
     headers: &HeaderMap,
     body: Body,
-    media: Media,
-    limit: usize,
-    time: Duration,
+    limits: &Limits,
+    reserve: impl FnMut(usize) -> Result<(), Problem>,
 ) -> Result<Bytes, Problem> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
         && encoding != "identity"
     {
         return Err(unsupported("the Content-Encoding must be gzip or none"));
     }
-    check_media(headers, media)?;
-    service::body::read(headers, body, limit, time).await
-}
-
-/// Refuses what comes before the queues are there: a confirm from a broker without them would be of a message that nobody
-/// keeps.
-pub(crate) fn started(declared: &AtomicBool, again: &str) -> Result<(), Problem> {
-    if declared.load(Ordering::Acquire) { Ok(()) } else { Err(starting(again)) }
-}
-
-/// A place among what is in flight. Taken once the body is there: a body may take as long as `body_timeout_ms`, and a few
-/// hundred slow ones would close the intake for everybody. Bodies on their way are bounded by the server's connections.
-pub(crate) fn slot(slots: &Arc<Semaphore>, what: &str, again: &str) -> Result<OwnedSemaphorePermit, Problem> {
-    Arc::clone(slots).try_acquire_owned().map_err(|_| full(what, again))
-}
-
-/// Looks before the body is read whether a place is free now: where none is, nobody uploads for nothing.
-pub(crate) fn room(slots: &Semaphore, what: &str, again: &str) -> Result<(), Problem> {
-    if slots.available_permits() == 0 { Err(full(what, again)) } else { Ok(()) }
+    check_media(headers, limits.media)?;
+    service::body::read_reserving(headers, body, limits.bytes, limits.time, reserve).await
 }
 
 fn check_media(headers: &HeaderMap, media: Media) -> Result<(), Problem> {

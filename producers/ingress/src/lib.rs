@@ -14,8 +14,11 @@
 //! - **An outcome that is not known is a 503 that is safe to retry** with the same `Idempotency-Key`, with a `Retry-After`.
 //! - **A wrong request is answered with every wrong field**, by JSON pointer, not only with the first.
 //! - Nothing is taken before the queues that it goes to are declared: 503 `starting`, for orders and events apart.
-//! - Work in flight, from body read to confirm, is bounded, for orders and events apart: above the bound the answer is 503
-//!   at once.
+//! - Work in flight, from the first byte of a body to the confirm, is bounded in requests and in bytes, for orders and
+//!   events apart: above the bound the answer is 503 at once.
+//! - **Under overload page events go first and orders last.** Looked at are bytes, age and alarms (`flow::Policy`), never a
+//!   predicted wait: a paused database is what the queue is for. Who is shed is answered before the body is read, with a
+//!   `Retry-After` that follows the queue's drain time. What is not known sheds nothing.
 //!
 //! # Absences
 //! There is no database here, and no lookup on the way to the confirm. What is kept in memory (orders accepted a short
@@ -42,17 +45,23 @@
 mod auth;
 mod config;
 mod fields;
+mod gate;
 mod intake;
 pub mod keys;
+mod meters;
 mod orders;
+mod overload;
 mod pages;
+mod pressure;
 mod publish;
 mod router;
 mod run;
 #[cfg(test)]
 mod tests;
+mod valve;
 
 pub use auth::Scope;
 pub use config::{Config, Market};
 pub use keys::{ApiKeys, KeyFileError};
+pub use overload::{LimitsConfig, OverloadConfig};
 pub use run::{Deps, Error, Ingress, run};

@@ -1,10 +1,15 @@
 //! From a publish's outcome to an answer.
 
+use axum::http::StatusCode;
 use broker::PublishError;
+use flow::Reason;
 use service::{Kind, Problem, kinds};
 
+use crate::meters::Outcome;
+use crate::pressure;
+
 const fn unavailable(code: &'static str) -> Kind {
-    Kind::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, code, "This can't be taken right now")
+    Kind::new(StatusCode::SERVICE_UNAVAILABLE, code, "This can't be taken right now")
 }
 
 /// No connection to the broker.
@@ -56,7 +61,26 @@ pub(crate) fn full(what: &str, again: &str) -> Problem {
     .retry_after(1)
 }
 
+/// The answer to what is shed; `seconds` are those after which it is worth asking again.
+pub(crate) fn overloaded(reason: Reason, seconds: u32, again: &str) -> Problem {
+    let why = pressure::words(reason);
+    Problem::new(kinds::REDUCED_CAPACITY, format!("{why}; {again}")).retry_after(seconds)
+}
+
 /// The answer while the queues are not declared.
 pub(crate) fn starting(again: &str) -> Problem {
     Problem::new(STARTING, format!("the queues are not declared yet; {again}")).retry_after(2)
+}
+
+/// What became of a request that was answered with `problem`. Shed is what nothing was sent of: it costs its client a
+/// retry, and this process nearly nothing.
+pub(crate) fn outcome(problem: &Problem) -> Outcome {
+    const SHED: [Kind; 5] = [STARTING, BROKER_UNAVAILABLE, BROKER_BLOCKED, BROKER_SATURATED, kinds::REDUCED_CAPACITY];
+    if problem.kind().status.is_client_error() {
+        Outcome::Refused
+    } else if SHED.contains(&problem.kind()) {
+        Outcome::Shed
+    } else {
+        Outcome::Failed
+    }
 }

@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use broker::{Broker, BrokerError, BrokerState, ExchangeName, Publish, PublishError, layout};
+use broker::{Broker, BrokerError, BrokerState, ExchangeName, Publish, PublishError, QueueName, layout};
+use flow::Class;
 use model::{Clock, Currency, MarketId, RegionName, RegionNumber, TokenKey};
+use service::metrics::Metrics;
 use service::{Condition, Readiness, Shutdown, Tasks, http};
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex;
 
 use crate::config::Config;
+use crate::gate::{Bounds, Gate};
 use crate::keys::ApiKeys;
+use crate::meters::show_lanes;
 use crate::orders::Recent;
-use crate::router;
+use crate::pressure::{Lane, Pressure};
+use crate::valve::Valve;
+use crate::{orders, pages, router};
 
 /// What the ingress is given.
 pub struct Deps {
@@ -24,6 +29,8 @@ pub struct Deps {
     pub orders: Arc<dyn Broker>,
     /// Where page events go; may be the same broker.
     pub events: Arc<dyn Broker>,
+    /// Whether both go to one server, so that one fills it for the other.
+    pub one_broker: bool,
     /// Every region of the shop, with its permanent number.
     pub regions: BTreeMap<RegionName, RegionNumber>,
     /// Who may call.
@@ -34,6 +41,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Where it says that it is ready.
     pub readiness: Readiness,
+    /// What it measures.
+    pub metrics: Metrics,
 }
 
 /// Why the ingress can't run.
@@ -69,6 +78,10 @@ pub(crate) struct MarketEntry {
     pub(crate) number: RegionNumber,
     pub(crate) currency: Currency,
     pub(crate) routing_key: String,
+    /// Of its region's queue.
+    pub(crate) valve: Arc<Valve>,
+    /// Its region's queue.
+    pub(crate) queue: QueueName,
 }
 
 /// What handlers share.
@@ -83,16 +96,21 @@ pub(crate) struct Shared {
     pub(crate) token_key: TokenKey,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recent: Recent,
-    pub(crate) order_slots: Arc<Semaphore>,
-    pub(crate) event_slots: Arc<Semaphore>,
-    /// Whether the orders' queues are declared: before, a publish could find none.
-    pub(crate) orders_declared: AtomicBool,
-    /// Whether the page events' queue is declared.
-    pub(crate) events_declared: AtomicBool,
+    pub(crate) orders_gate: Gate,
+    pub(crate) events_gate: Gate,
+    pub(crate) events_valve: Arc<Valve>,
     pub(crate) tasks: Tasks,
 }
 
 impl Shared {
+    /// The door of a class; nobody edits the catalogue here.
+    pub(crate) fn gate(&self, class: Class) -> &Gate {
+        match class {
+            Class::Orders => &self.orders_gate,
+            Class::Catalogue | Class::Events => &self.events_gate,
+        }
+    }
+
     pub(crate) fn body_time(&self) -> Duration {
         Duration::from_millis(self.config.body_timeout_ms)
     }
@@ -103,6 +121,8 @@ impl Shared {
 pub struct Ingress {
     shared: Arc<Shared>,
     regions: Vec<RegionName>,
+    /// Taken by [`Ingress::maintain`], which alone turns the valves.
+    pressure: Mutex<Pressure>,
     topology: Condition,
 }
 
@@ -124,7 +144,19 @@ impl Ingress {
         watch_broker(&deps.readiness, "ingress.orders_broker", &deps.orders);
         watch_broker(&deps.readiness, "ingress.events_broker", &deps.events);
         let config = deps.config;
+        let events_valve = Arc::<Valve>::default();
+        let lanes = lanes(&markets, &events_valve);
+        let policy = config.overload.policy().map_err(Error::Setting)?;
+        let shown = show_lanes(&deps.metrics);
+        let pressure = Pressure::new(lanes, policy, config.overload.clone(), deps.one_broker, shown);
+        let bounds = Bounds { requests: config.max_in_flight_orders, bytes: config.max_in_flight_order_bytes };
+        let words = (orders::WHAT, orders::AGAIN);
+        let orders_gate = Gate::new(Class::Orders, words, bounds, &deps.orders, &deps.metrics);
+        let bounds = Bounds { requests: config.max_in_flight_events, bytes: config.max_in_flight_event_bytes };
+        let words = (pages::WHAT, pages::AGAIN);
+        let events_gate = Gate::new(Class::Events, words, bounds, &deps.events, &deps.metrics);
         Ok(Self {
+            pressure: Mutex::new(pressure),
             topology: deps.readiness.condition("ingress.topology"),
             regions: deps.regions.into_keys().collect(),
             shared: Arc::new(Shared {
@@ -137,10 +169,9 @@ impl Ingress {
                 token_key: deps.token_key,
                 clock: deps.clock,
                 recent: Recent::new(config.recent_orders, Duration::from_secs(config.recent_orders_s)),
-                order_slots: Arc::new(Semaphore::new(config.max_in_flight_orders)),
-                event_slots: Arc::new(Semaphore::new(config.max_in_flight_events)),
-                orders_declared: AtomicBool::new(false),
-                events_declared: AtomicBool::new(false),
+                orders_gate,
+                events_gate,
+                events_valve,
                 tasks: Tasks::new(),
                 config,
             }),
@@ -161,7 +192,7 @@ impl Ingress {
         let reload = Duration::from_millis(self.shared.config.keys_reload_ms);
         let work = async {
             tokio::select! {
-                result = self.declare_then_wait() => result,
+                result = self.declare_then_look() => result,
                 () = self.shared.keys.follow(reload) => Ok(()),
             }
         };
@@ -177,19 +208,19 @@ impl Ingress {
         self.shared.tasks.join().await;
     }
 
-    async fn declare_then_wait(&self) -> Result<(), Error> {
+    async fn declare_then_look(&self) -> Result<(), Error> {
         self.declare_queues().await?;
-        std::future::pending().await
+        match self.pressure.lock().await.follow(&self.shared).await {}
     }
 
     /// Declares the queues; the routes that feed them answer `starting` until theirs are.
     pub(crate) async fn declare_queues(&self) -> Result<(), Error> {
-        let Shared { orders, events, orders_declared, events_declared, .. } = &*self.shared;
+        let Shared { orders, events, orders_gate, events_gate, .. } = &*self.shared;
         self.topology.not_ready("waiting for the broker to take the queues' declaration");
         // Both at once: page events are taken while the orders' broker is away, and the other way round.
         futures::future::try_join(
-            declare(&**orders, layout::orders(&self.regions), orders_declared),
-            declare(&**events, layout::pages(), events_declared),
+            declare(&**orders, layout::orders(&self.regions), orders_gate),
+            declare(&**events, layout::pages(), events_gate),
         )
         .await?;
         self.topology.ready();
@@ -203,7 +234,8 @@ impl Ingress {
 /// # Errors
 /// [`Error`]: a configuration that can't work, queues with other arguments.
 pub async fn run(server: http::Server, deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let health = deps.readiness.router();
+    let health = deps.readiness.router().merge(deps.metrics.router());
+    let server = server.measured(&deps.metrics);
     let ingress = Ingress::new(deps)?;
     // Its own tokens: where the queues can't be declared, the server stops too, and the error is told.
     let stop = shutdown.child();
@@ -224,9 +256,9 @@ pub(crate) async fn publish_one(broker: &dyn Broker, publish: Publish) -> Result
     broker.publish(vec![publish]).await.pop().unwrap_or(Err(PublishError::Unknown))
 }
 
-async fn declare(broker: &dyn Broker, topology: broker::Topology, declared: &AtomicBool) -> Result<(), Error> {
+async fn declare(broker: &dyn Broker, topology: broker::Topology, gate: &Gate) -> Result<(), Error> {
     broker.declare(&topology).await?;
-    declared.store(true, Ordering::Release);
+    gate.declared();
     Ok(())
 }
 
@@ -244,6 +276,8 @@ fn markets(
     regions: &BTreeMap<RegionName, RegionNumber>,
 ) -> Result<HashMap<MarketId, Arc<MarketEntry>>, Error> {
     let mut markets = HashMap::new();
+    // Markets of one region share its queue, and what is known of it.
+    let mut valves: BTreeMap<RegionName, Arc<Valve>> = BTreeMap::new();
     for market in &config.markets {
         let Some(number) = regions.get(&market.region) else {
             let known: Vec<&str> = regions.keys().map(RegionName::as_str).collect();
@@ -257,6 +291,8 @@ fn markets(
             number: *number,
             currency: market.currency,
             routing_key: layout::order_placed_key(&market.region),
+            valve: Arc::clone(valves.entry(market.region.clone()).or_default()),
+            queue: layout::checkout_queue(&market.region),
         };
         if markets.insert(market.id.clone(), Arc::new(entry)).is_some() {
             return Err(Error::MarketTwice(market.id.clone()));
@@ -266,6 +302,15 @@ fn markets(
         return Err(Error::NoMarket);
     }
     Ok(markets)
+}
+
+/// The queues that are fed, each once.
+fn lanes(markets: &HashMap<MarketId, Arc<MarketEntry>>, events: &Arc<Valve>) -> Vec<Lane> {
+    let orders: BTreeMap<&QueueName, &Arc<Valve>> =
+        markets.values().map(|market| (&market.queue, &market.valve)).collect();
+    let orders = orders.into_iter().map(|(queue, valve)| Lane::new(Class::Orders, queue.clone(), Arc::clone(valve)));
+    let events = Lane::new(Class::Events, layout::analytics_pages_queue(), Arc::clone(events));
+    orders.chain([events]).collect()
 }
 
 #[cfg(test)]

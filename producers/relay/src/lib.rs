@@ -14,6 +14,7 @@
 
 mod alarm;
 mod config;
+mod meters;
 mod pump;
 mod run;
 #[cfg(test)]

@@ -1,23 +1,32 @@
 //! The loop of one database: look, claim, publish, settle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::{Broker, BrokerState, ExchangeName, Publish, PublishError};
 use model::EventId;
 use sea_orm::DbErr;
 use store::Database;
 use store::outbox::{self, Claim, Outgoing};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::{AgeAlarm, Change, Pause};
 use crate::config::Config;
+use crate::meters::Meters;
 use crate::run::Error;
+
+/// How often the rows are counted, and how far: a count reads every row, so it is for people and not for each pass.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+const COUNT_UP_TO: u32 = 100_000;
 
 pub(crate) struct Pump {
     config: Config,
     database: Arc<Database>,
     broker: Arc<dyn Broker>,
     age: AgeAlarm,
+    meters: Meters,
+    counted: Option<Instant>,
     /// What the last try failed for; told when it changes.
     trouble: Option<String>,
 }
@@ -32,9 +41,9 @@ struct Pass {
 }
 
 impl Pump {
-    pub(crate) fn new(config: Config, database: Arc<Database>, broker: Arc<dyn Broker>) -> Self {
+    pub(crate) fn new(config: Config, database: Arc<Database>, broker: Arc<dyn Broker>, meters: Meters) -> Self {
         let age = AgeAlarm::new(config.alarm_age());
-        Self { config, database, broker, age, trouble: None }
+        Self { config, database, broker, age, meters, counted: None, trouble: None }
     }
 
     /// Runs until `stop`, then ends with the batch in hand.
@@ -48,6 +57,7 @@ impl Pump {
         while !stop.is_cancelled() {
             let pause = match self.pass().await {
                 Ok(pass) => {
+                    self.meters.relayed(pass.confirmed);
                     match &pass.refused {
                         Some(error) => self.failed(error.to_string()),
                         None => self.recovered(),
@@ -77,11 +87,16 @@ impl Pump {
 
     /// One batch. `Err` says in words what is in the way; the rows stay.
     async fn pass(&mut self) -> Result<Pass, String> {
-        let age = outbox::oldest_age(&self.database).await.map_err(in_words)?;
+        let age = outbox::oldest_age(&self.database).await.map_err(|error| {
+            self.meters.unknown();
+            in_words(error)
+        })?;
         self.tell_age(age);
         if age.is_none() {
+            self.meters.rows(0);
             return Ok(Pass::default());
         }
+        self.count().await;
         // Asked before the claim: a claim that can't be published would keep its rows from a relay that can.
         match self.broker.state() {
             BrokerState::Ready => {}
@@ -92,7 +107,23 @@ impl Pump {
         if claim.rows().is_empty() { Ok(Pass::default()) } else { publish(&*self.broker, claim).await }
     }
 
-    fn tell_age(&mut self, age: Option<std::time::Duration>) {
+    /// For people alone: where it fails, the messages are relayed all the same.
+    async fn count(&mut self) {
+        if self.counted.is_some_and(|last| last.elapsed() < COUNT_EVERY) {
+            return;
+        }
+        self.counted = Some(Instant::now());
+        match outbox::count(&self.database, COUNT_UP_TO).await {
+            Ok(rows) => self.meters.rows(rows),
+            Err(error) => {
+                self.meters.unknown_rows();
+                tracing::debug!(store.database = self.database.name(), %error, "the outbox could not be counted");
+            }
+        }
+    }
+
+    fn tell_age(&mut self, age: Option<Duration>) {
+        self.meters.age(age);
         let database = self.database.name();
         let age_s = age.unwrap_or_default().as_secs();
         match self.age.observe(age) {

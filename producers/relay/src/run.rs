@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use broker::{Broker, BrokerError, layout};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use store::Databases;
 
 use crate::config::Config;
+use crate::meters::Meters;
 use crate::pump::Pump;
 
 /// What the relay is given.
@@ -19,6 +21,8 @@ pub struct Deps {
     pub orders: Arc<dyn Broker>,
     /// Where it says that it is ready.
     pub readiness: Readiness,
+    /// What it measures.
+    pub metrics: Metrics,
 }
 
 /// Why the relay ended before it was asked to.
@@ -57,7 +61,8 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
     let tasks = Tasks::new();
     let mut loops = Vec::new();
     for database in deps.databases.databases() {
-        let pump = Pump::new(deps.config.clone(), Arc::clone(database), Arc::clone(&deps.orders));
+        let meters = Meters::register(&deps.metrics, database.name());
+        let pump = Pump::new(deps.config.clone(), Arc::clone(database), Arc::clone(&deps.orders), meters);
         let shutdown = shutdown.clone();
         loops.push(tasks.spawn("relay", async move {
             // What a hard stop drops here was not confirmed, so its rows stay.

@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use broker::{
-    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Publish, PublishError, QueueName, Subscription, Topology,
+    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Listener, Publish, PublishError, QueueName, Subscription,
+    Topology, announce::Topics,
 };
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use model::{Clock, SystemClock};
 use tokio::sync::{Mutex, Semaphore, oneshot};
@@ -29,6 +31,7 @@ pub struct Embedded {
     commands: Sender<Command>,
     shared: Arc<Shared>,
     in_flight: Arc<Semaphore>,
+    topics: Topics,
     /// Taken by the first close.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -80,6 +83,7 @@ impl Embedded {
         })?;
         Ok(Arc::new(Self {
             in_flight: Arc::new(Semaphore::new(config.max_in_flight as usize)),
+            topics: Topics::new(),
             thread: Mutex::new(Some(thread)),
             path,
             config,
@@ -159,6 +163,14 @@ impl Broker for Embedded {
         Box::pin(self.ask(|reply| Command::Depths { queues: queues.to_vec(), reply }))
     }
 
+    fn announce(&self, topic: &str, payload: Bytes) {
+        self.topics.announce(topic, &payload);
+    }
+
+    fn listen(&self, topic: &str) -> Listener {
+        self.topics.listen(topic)
+    }
+
     fn state(&self) -> BrokerState {
         self.shared.state()
     }
@@ -182,6 +194,7 @@ impl Broker for Embedded {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             // A second close waits here for the first.
+            self.topics.close();
             let mut thread = self.thread.lock().await;
             let _ = self.commands.send(Command::Close);
             if let Some(thread) = thread.take() {

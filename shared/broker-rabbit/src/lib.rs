@@ -20,6 +20,8 @@
 //! - **Exchanges and queues come back by themselves** after a reconnect and when a queue is deleted under its consumer.
 //! - **Arguments hold what correctness needs** ([`broker::topology`] in RabbitMQ's words): an AMQP client can't set
 //!   policies, and limits (length, deliveries) are the operator's, by policy. An operator's delivery limit parks.
+//! - **Announcements stand before nothing**: transient, unconfirmed, on a third connection that is made for the first who
+//!   speaks or listens.
 //!
 //! # What is not relied on
 //! lapin's auto-recovery and its attribution of returned messages; `mandatory` (a tripwire here: every exchange has an
@@ -42,6 +44,7 @@ mod probe;
 mod publisher;
 mod rabbit;
 mod settler;
+mod telemetry;
 mod topology;
 mod window;
 mod wire;

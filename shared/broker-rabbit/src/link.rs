@@ -30,6 +30,8 @@ const REMIND_EVERY: Duration = Duration::from_secs(30);
 pub(crate) enum Purpose {
     Publish,
     Consume,
+    /// Announcements, both ways. Not on the one that consumes: an alarm would then stop acks.
+    Announce,
 }
 
 /// A connection, prepared, until it fails.
@@ -88,9 +90,11 @@ impl Link {
         let suffix = match purpose {
             Purpose::Publish => "publish",
             Purpose::Consume => "consume",
+            Purpose::Announce => "announce",
         };
         let frame_kib = match purpose {
-            Purpose::Publish => config.publish_frame_kib,
+            // Announcements are small, and what is lost with a connection may be lost.
+            Purpose::Publish | Purpose::Announce => config.publish_frame_kib,
             Purpose::Consume => config.consume_frame_kib,
         };
         let down = LinkState::Down("not connected yet".to_owned());
@@ -182,7 +186,7 @@ impl Link {
         }
         let lane = match self.purpose {
             Purpose::Publish => Some(Lane::open(&connection).await.map_err(in_words)?),
-            Purpose::Consume => None,
+            Purpose::Consume | Purpose::Announce => None,
         };
         Ok(Session { connection, lane, blocked: watch::Sender::new(None), over: CancellationToken::new() })
     }

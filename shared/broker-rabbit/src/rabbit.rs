@@ -1,15 +1,18 @@
 //! The handle: [`Broker`] on two links, a publisher and a task per subscription.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use broker::{
-    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Publish, PublishError, QueueName, Subscription, Topology,
+    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Listener, Publish, PublishError, QueueName, Subscription,
+    Topology,
 };
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -22,13 +25,18 @@ use crate::fault::Fault;
 use crate::link::{Link, LinkState, Purpose, Session, Url};
 use crate::probe;
 use crate::publisher::Publisher;
+use crate::telemetry::Telemetry;
 use crate::topology::{self, DeclareError};
 use crate::window::Counters;
 
 /// A RabbitMQ cluster as a [`Broker`]. Dropped without [`Broker::close`] it stops as well, without waiting for anything.
 pub struct Rabbit {
     url: Url,
+    name: String,
     config: Config,
+    runtime: Handle,
+    /// Not before somebody speaks or listens.
+    telemetry: OnceLock<Telemetry>,
     publish_link: Arc<Link>,
     consume_link: Arc<Link>,
     publisher: Arc<Publisher>,
@@ -65,7 +73,10 @@ impl Rabbit {
         Ok(Arc::new(Self {
             publisher: Arc::new(publisher),
             url,
+            name: name.to_owned(),
             config,
+            runtime: Handle::current(),
+            telemetry: OnceLock::new(),
             publish_link,
             consume_link,
             declared,
@@ -86,6 +97,14 @@ impl Rabbit {
     /// those messages are delivered again.
     pub fn lost_settlements(&self) -> u64 {
         self.counters.lost_settlements.load(Ordering::Relaxed)
+    }
+
+    fn telemetry(&self) -> &Telemetry {
+        self.telemetry.get_or_init(|| {
+            // Nothing of the topology is its business: the others declare it.
+            let link = Link::new(Purpose::Announce, &self.url, &self.name, &self.config, Arc::default());
+            Telemetry::start(link, &self.config, &self.supervisors, &self.runtime, &self.closing)
+        })
     }
 
     async fn declare_for_ever(&self, topology: &Topology) -> Result<(), BrokerError> {
@@ -225,6 +244,14 @@ impl Broker for Rabbit {
             let told = timeout(limit, self.passive_depths(queues)).await;
             told.unwrap_or_else(|_elapsed| Err(BrokerError::Unavailable(format!("no answer within {limit:?}"))))
         })
+    }
+
+    fn announce(&self, topic: &str, payload: Bytes) {
+        self.telemetry().announce(topic, payload);
+    }
+
+    fn listen(&self, topic: &str) -> Listener {
+        self.telemetry().listen(topic)
     }
 
     fn state(&self) -> BrokerState {

@@ -1,8 +1,10 @@
 //! The one trait whose futures are boxed, so that the binary can choose the broker at run time.
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use model::Message;
 
+use crate::announce::Listener;
 use crate::delivery::Subscription;
 use crate::topology::{ExchangeName, QueueName, Topology};
 
@@ -34,6 +36,15 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// [`BrokerError::Unavailable`], [`BrokerError::NoSuchQueue`].
     fn depths<'a>(&'a self, queues: &'a [QueueName]) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>>;
+
+    /// Tells everyone who listens to `topic`, in this process and in others: a heartbeat, a purge of what processes keep
+    /// themselves. Fire and forget, at most [`crate::announce::MAX_ANNOUNCEMENT`] bytes: nothing is stored or confirmed,
+    /// nothing waits, and without a connection it is dropped. Costs no publish anything.
+    fn announce(&self, topic: &str, payload: Bytes);
+
+    /// Hears what is announced under `topic` from about now on, one's own included. Survives reconnects; what is announced
+    /// meanwhile, or faster than the listener takes it, is lost to it.
+    fn listen(&self, topic: &str) -> Listener;
 
     /// Whether a publish would be tried now. Cheap enough to ask on every request.
     fn state(&self) -> BrokerState;

@@ -15,11 +15,14 @@
 //! - **Reconnecting is the implementation's business, for ever.** `declare` and `subscribe` wait for a broker that is
 //!   away; `publish` does not wait: it answers [`PublishError::Unavailable`] at once, because its caller has a client
 //!   to answer.
+//! - **An announcement is a note that may be lost** ([`Broker::announce`]): it waits for nobody, is kept nowhere, and
+//!   reaches everyone who listens and keeps up.
 //!
 //! # Refused
 //! Transactions over several queues, priorities, per-message time to live (mixed ones expire only at a queue's head),
 //! and exactly-once delivery: effects are made unique where they are stored.
 
+pub mod announce;
 mod broker;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -28,6 +31,7 @@ pub mod layout;
 pub mod topology;
 mod unrouted;
 
+pub use announce::Listener;
 pub use broker::{Broker, BrokerError, BrokerInfo, BrokerState, Depth, Publish, PublishError};
 pub use delivery::{Delivery, Settle, SettleError, Settler, Subscription};
 pub use topology::{Binding, ExchangeName, QueueName, QueueSpec, Topology};

@@ -45,7 +45,7 @@ pub fn sentence(waiting: u64, drain: Drain) -> String {
 }
 
 /// A number with thousands separated: 18,400.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (position, digit) in digits.chars().enumerate() {

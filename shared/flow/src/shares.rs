@@ -14,7 +14,7 @@ const LEAST: u32 = WHOLE / 100;
 
 /// Whose work goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
+pub enum Rank {
     /// Orders: customers wait for them.
     Checkout,
     /// Counting, which can wait: it has what checkout leaves, and a small part in any case.
@@ -25,13 +25,13 @@ pub enum Class {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// Whose work it does.
-    pub class: Class,
+    pub rank: Rank,
     /// Parts of the whole that it could use; [`WHOLE`] where it could use all it gets.
     pub demand: u32,
 }
 
-impl Class {
-    /// Every class, the first first.
+impl Rank {
+    /// Every rank, the first first.
     pub const ALL: [Self; 2] = [Self::Checkout, Self::Analytics];
 
     /// Its name, in lease rows and in metrics.
@@ -42,9 +42,9 @@ impl Class {
         }
     }
 
-    /// The class with this name. One that this release does not know goes last.
+    /// The rank with this name. One that this release does not know goes last.
     pub fn named(name: &str) -> Self {
-        Self::ALL.into_iter().find(|class| class.name() == name).unwrap_or(Self::Analytics)
+        Self::ALL.into_iter().find(|rank| rank.name() == name).unwrap_or(Self::Analytics)
     }
 }
 
@@ -54,15 +54,15 @@ impl Claim {
     }
 }
 
-/// The fair share of each claim, in the order given: equal within a class but that nobody gets more than it wants and
+/// The fair share of each claim, in the order given: equal within a rank but that nobody gets more than it wants and
 /// the others share what that leaves ("max-min fair"); checkout before analytics, for which `kept` parts are kept where it
 /// wants them. What nobody wants is divided too, so that whoever becomes busy first need not wait: among checkout's
 /// workers, or where there are none among all.
 ///
 /// They never add up to more than [`WHOLE`].
 pub fn fair(claims: &[Claim], kept: u32) -> Vec<u32> {
-    let of = |class| (0..claims.len()).filter(move |place| claims[*place].class == class).collect::<Vec<_>>();
-    let (first, last) = (of(Class::Checkout), of(Class::Analytics));
+    let of = |rank| (0..claims.len()).filter(move |place| claims[*place].rank == rank).collect::<Vec<_>>();
+    let (first, last) = (of(Rank::Checkout), of(Rank::Analytics));
     let wanted = |places: &[usize]| places.iter().map(|place| u64::from(claims[*place].wanted())).sum::<u64>();
     let kept = u32::try_from(wanted(&last)).unwrap_or(WHOLE).min(kept).min(WHOLE);
     let mut shares = vec![0; claims.len()];
@@ -116,14 +116,14 @@ mod tests {
     /// A tenth.
     const KEPT: u32 = WHOLE / 10;
 
-    fn claim(class: Class, demand: u32) -> Claim {
-        Claim { class, demand }
+    fn claim(rank: Rank, demand: u32) -> Claim {
+        Claim { rank, demand }
     }
 
     fn claims(most: usize) -> impl Strategy<Value = Vec<Claim>> {
-        let class = prop_oneof![Just(Class::Checkout), Just(Class::Analytics)];
+        let rank = prop_oneof![Just(Rank::Checkout), Just(Rank::Analytics)];
         let demand = prop_oneof![Just(WHOLE), Just(0), 0..=WHOLE];
-        prop::collection::vec((class, demand).prop_map(|(class, demand)| claim(class, demand)), 1..most)
+        prop::collection::vec((rank, demand).prop_map(|(rank, demand)| claim(rank, demand)), 1..most)
     }
 
     fn sum(shares: &[u32]) -> u64 {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_hungry_share_alike_and_take_what_the_others_leave() {
-        use Class::{Analytics, Checkout};
+        use Rank::{Analytics, Checkout};
         let busy = claim(Checkout, WHOLE);
         assert_eq!(fair(&[busy; 4], KEPT), [WHOLE / 4; 4]);
         let one_is_slow = [busy, claim(Checkout, 100_000), busy];
@@ -147,11 +147,11 @@ mod tests {
 
     #[test]
     fn a_class_is_known_by_its_name_and_an_unknown_one_goes_last() {
-        for class in Class::ALL {
-            assert_eq!(Class::named(class.name()), class);
+        for rank in Rank::ALL {
+            assert_eq!(Rank::named(rank.name()), rank);
         }
-        assert_eq!(Class::named("payments"), Class::Analytics);
-        assert!(Class::Checkout < Class::Analytics);
+        assert_eq!(Rank::named("payments"), Rank::Analytics);
+        assert!(Rank::Checkout < Rank::Analytics);
     }
 
     proptest! {
@@ -172,13 +172,13 @@ mod tests {
         #[test]
         fn checkout_loses_no_more_to_analytics_than_what_is_kept(claims in claims(60)) {
             let shares = fair(&claims, KEPT);
-            let of = |class| {
-                let places = claims.iter().zip(&shares).filter(move |(claim, _)| claim.class == class);
+            let of = |rank| {
+                let places = claims.iter().zip(&shares).filter(move |(claim, _)| claim.rank == rank);
                 places.map(|(_, share)| u64::from(*share)).sum::<u64>()
             };
-            if claims.iter().any(|claim| claim.class == Class::Checkout && claim.demand == WHOLE) {
+            if claims.iter().any(|claim| claim.rank == Rank::Checkout && claim.demand == WHOLE) {
                 let rounding = 2 * claims.len() as u64;
-                prop_assert!(of(Class::Checkout) + u64::from(KEPT) + rounding >= u64::from(WHOLE));
+                prop_assert!(of(Rank::Checkout) + u64::from(KEPT) + rounding >= u64::from(WHOLE));
             }
         }
 
@@ -187,7 +187,7 @@ mod tests {
             let shares = fair(&claims, KEPT);
             for (one, mine) in claims.iter().zip(&shares) {
                 for (other, its) in claims.iter().zip(&shares) {
-                    if one.class == other.class && one.wanted() <= other.wanted() {
+                    if one.rank == other.rank && one.wanted() <= other.wanted() {
                         prop_assert!(*mine <= its + 1 + u32::try_from(claims.len()).unwrap());
                     }
                 }
@@ -219,7 +219,7 @@ mod tests {
                         held.remove(place);
                     }
                     1 => {
-                        claims.push(claim(claims[place].class, demand));
+                        claims.push(claim(claims[place].rank, demand));
                         held.push(0);
                     }
                     _ => {

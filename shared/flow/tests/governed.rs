@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use flow::shares::{self, WHOLE};
-use flow::{Allowance, Budget, Claim, Class, Next};
+use flow::{Allowance, Budget, Claim, Next, Rank};
 use proptest::prelude::*;
 
 const STEP: Duration = Duration::from_millis(1);
@@ -15,7 +15,7 @@ const KEPT: u32 = WHOLE / 10;
 
 /// A worker whose queue is never empty.
 struct Worker {
-    class: Class,
+    rank: Rank,
     allowance: Allowance,
     share: u32,
     renews_at: Duration,
@@ -27,7 +27,7 @@ struct Site {
     budget: Budget,
     now: Duration,
     workers: Vec<Worker>,
-    /// Rows committed in each second, by class.
+    /// Rows committed in each second, by rank.
     seconds: Vec<[u64; 2]>,
     random: u64,
 }
@@ -44,17 +44,16 @@ impl Site {
         (self.random >> 33) % below
     }
 
-    fn join(&mut self, class: Class) {
+    fn join(&mut self, rank: Rank) {
         let mut allowance = Allowance::new(SLICE, self.now);
         allowance.set(self.budget, 0.0, self.now);
         // Processes do not renew in step.
         let renews_at = self.now + Duration::from_millis(self.chance(200));
-        self.workers.push(Worker { class, allowance, share: 0, renews_at, batch: None });
+        self.workers.push(Worker { rank, allowance, share: 0, renews_at, batch: None });
     }
 
     fn renew(&mut self, me: usize) {
-        let claims: Vec<Claim> =
-            self.workers.iter().map(|worker| Claim { class: worker.class, demand: WHOLE }).collect();
+        let claims: Vec<Claim> = self.workers.iter().map(|worker| Claim { rank: worker.rank, demand: WHOLE }).collect();
         let held = self.workers.iter().map(|worker| u64::from(worker.share)).sum::<u64>();
         let fair = shares::fair(&claims, KEPT)[me];
         let worker = &mut self.workers[me];
@@ -76,8 +75,8 @@ impl Site {
             let worker = &mut self.workers[me];
             worker.allowance.settle(charged, messages, Some(rows), Duration::from_millis(10), self.now);
             worker.batch = None;
-            let class = usize::from(worker.class == Class::Analytics);
-            self.seconds.last_mut().unwrap()[class] += rows;
+            let rank = usize::from(worker.rank == Rank::Analytics);
+            self.seconds.last_mut().unwrap()[rank] += rows;
         }
         if self.workers[me].batch.is_none()
             && let Next::Now(messages) = self.workers[me].allowance.next(self.now)
@@ -122,7 +121,7 @@ proptest! {
         rows_per_s in 1_500_u32..20_000, workers in prop::sample::select(vec![1_usize, 2, 4]), seed: u64,
     ) {
         let mut site = Site::new(rows_per_s, seed);
-        (0..workers).for_each(|_| site.join(Class::Checkout));
+        (0..workers).for_each(|_| site.join(Rank::Checkout));
         site.run(Duration::from_secs(20));
         for rows in site.since(4) {
             let off = rows.abs_diff(u64::from(rows_per_s));
@@ -136,9 +135,9 @@ proptest! {
         rows_per_s in 1_500_u32..20_000, workers in 1_usize..4, seed: u64,
     ) {
         let mut site = Site::new(rows_per_s, seed);
-        (0..workers).for_each(|_| site.join(Class::Checkout));
+        (0..workers).for_each(|_| site.join(Rank::Checkout));
         site.run(Duration::from_secs(6));
-        site.join(Class::Checkout);
+        site.join(Rank::Checkout);
         site.run(Duration::from_secs(8));
         for rows in site.since(1) {
             prop_assert!(rows * 20 <= u64::from(rows_per_s) * 21, "{rows} of {rows_per_s}: {:?}", site.seconds);
@@ -151,8 +150,8 @@ proptest! {
 #[test]
 fn analytics_has_its_tenth_and_no_more_while_checkout_is_hungry() {
     let mut site = Site::new(10_000, 7);
-    for class in [Class::Checkout, Class::Checkout, Class::Analytics, Class::Analytics] {
-        site.join(class);
+    for rank in [Rank::Checkout, Rank::Checkout, Rank::Analytics, Rank::Analytics] {
+        site.join(rank);
     }
     site.run(Duration::from_secs(15));
     for [_, analytics] in &site.seconds[4..14] {

@@ -15,11 +15,26 @@ use crate::problem::{Problem, kinds};
 /// A [`Problem`]: 413 above the limit (at once where `Content-Length` admits it), 408 when it comes too slowly, 400 when
 /// it breaks off.
 pub async fn read(headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes, Problem> {
+    read_reserving(headers, body, limit, time, |_more| Ok(())).await
+}
+
+/// [`read`], asking `reserve` for room for each piece before it is kept, so that the memory of all bodies together has a
+/// bound: what a client only announces takes none.
+///
+/// # Errors
+/// Those of [`read`], and what `reserve` says.
+pub async fn read_reserving(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    time: Duration,
+    reserve: impl FnMut(usize) -> Result<(), Problem>,
+) -> Result<Bytes, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
-    tokio::time::timeout(time, collect(body, limit)).await.unwrap_or_else(|_| {
+    tokio::time::timeout(time, collect(body, limit, reserve)).await.unwrap_or_else(|_| {
         Err(Problem::new(kinds::BODY_TIMEOUT, format!("the body did not arrive within {} ms", time.as_millis())))
     })
 }
@@ -29,7 +44,11 @@ pub fn too_large(limit: usize) -> Problem {
     Problem::new(kinds::TOO_LARGE, format!("the body must be at most {limit} bytes long"))
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+async fn collect(
+    mut body: Body,
+    limit: usize,
+    mut reserve: impl FnMut(usize) -> Result<(), Problem>,
+) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     while let Some(frame) = body.frame().await {
@@ -42,6 +61,7 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
         if so_far + data.len() > limit {
             return Err(too_large(limit));
         }
+        reserve(data.len())?;
         // Most bodies are one frame, which needs no copy.
         if so_far == 0 {
             first = data;

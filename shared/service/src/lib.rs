@@ -7,6 +7,7 @@
 //! - [`http::Server`]: an accept loop with every limit that `axum::serve` lacks.
 //! - [`Problem`]: the one form of an error over HTTP (RFC 9457), made from a [`Kind`] that each crate declares.
 //! - [`Readiness`]: named conditions behind `/readyz`.
+//! - [`metrics::Metrics`]: the registry behind `/metrics`, handed to whoever measures something.
 //!
 //! # Guarantees
 //! - Every task is joined, and a panic in one is logged with the task's name and never passes as success.
@@ -21,6 +22,7 @@
 pub mod body;
 pub mod http;
 mod lifecycle;
+pub mod metrics;
 mod problem;
 mod readiness;
 mod signals;

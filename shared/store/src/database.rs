@@ -141,6 +141,19 @@ impl Database {
         }
     }
 
+    /// The connections of its pools now: for transactions, then for reads.
+    pub fn connections(&self) -> [Connections; 2] {
+        let reads = match self.backend {
+            Backend::Postgres => self.config.max_connections - u32::try_from(self.max_transactions).unwrap_or(0),
+            Backend::Sqlite => self.config.max_connections - 1,
+        };
+        let count = |pool: &DatabaseConnection, max: u32| match self.backend {
+            Backend::Postgres => Connections::of(pool.get_postgres_connection_pool(), max),
+            Backend::Sqlite => Connections::of(pool.get_sqlite_connection_pool(), max),
+        };
+        [count(&self.write, u32::try_from(self.max_transactions).unwrap_or(u32::MAX)), count(&self.read, reads)]
+    }
+
     /// Closes the pools; what is under way finishes first.
     pub async fn close(&self) {
         for pool in [&self.write, &self.read] {
@@ -159,6 +172,26 @@ impl Database {
         turn.await
             .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
             .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+    }
+}
+
+/// The connections of a pool at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// In use.
+    pub used: u32,
+    /// Open, and in nobody's use.
+    pub idle: u32,
+    /// As many as there may be.
+    pub max: u32,
+}
+
+impl Connections {
+    fn of<DB: sea_orm::sqlx::Database>(pool: &sea_orm::sqlx::Pool<DB>, max: u32) -> Self {
+        let open = pool.size();
+        // The two are not read at one moment.
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX).min(open);
+        Self { used: open - idle, idle, max }
     }
 }
 

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use flow::{Budget, Class};
+use flow::{Budget, Rank};
 use sea_orm::{ConnectionTrait as _, DbErr, QueryResult};
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ use crate::database::{Database, Transaction};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// Whose work it does.
-    pub class: Class,
+    pub rank: Rank,
     /// Parts of [`flow::shares::WHOLE`] that it could use.
     pub demand: u32,
     /// Parts of the whole that it may use.
@@ -63,14 +63,14 @@ pub async fn renew(
         Backend::Sqlite => "strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now', '+' || $6 || ' seconds')",
     };
     let sql = format!(
-        "INSERT INTO governor_lease (id, class, demand, share, factor, renewed_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, {now}, {expires}) ON CONFLICT (id) DO UPDATE SET class = excluded.class, \
+        "INSERT INTO governor_lease (id, rank, demand, share, factor, renewed_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, {now}, {expires}) ON CONFLICT (id) DO UPDATE SET rank = excluded.rank, \
          demand = excluded.demand, share = excluded.share, factor = excluded.factor, \
          renewed_at = excluded.renewed_at, expires_at = excluded.expires_at"
     );
     let binds = [
         id.into(),
-        mine.class.name().into(),
+        mine.rank.name().into(),
         int(mine.demand).into(),
         int(mine.share).into(),
         int(mine.factor).into(),
@@ -97,7 +97,7 @@ pub async fn leave(database: &Database, id: Uuid) -> Result<(), DbErr> {
 /// The database's.
 pub async fn leases(database: &Database) -> Result<Vec<Lease>, DbErr> {
     let now = database.backend().now_sql();
-    let sql = format!("SELECT class, demand, share, factor FROM governor_lease WHERE expires_at > {now} ORDER BY id");
+    let sql = format!("SELECT rank, demand, share, factor FROM governor_lease WHERE expires_at > {now} ORDER BY id");
     database.read().query_all_raw(database.statement(sql, [])).await?.iter().map(lease).collect()
 }
 
@@ -136,7 +136,7 @@ async fn look(database: &Database, tx: &Transaction, id: Uuid) -> Result<View, D
     let row = tx.query_one_raw(database.statement(lock, [])).await?;
     let budget = row.map_or(Ok(None), |row| written(database, &row))?;
     let now = database.backend().now_sql();
-    let sql = format!("SELECT class, demand, share, factor FROM governor_lease WHERE id <> $1 AND expires_at > {now}");
+    let sql = format!("SELECT rank, demand, share, factor FROM governor_lease WHERE id <> $1 AND expires_at > {now}");
     let others = tx.query_all_raw(database.statement(sql, [id.into()])).await?;
     Ok(View { budget, others: others.iter().map(lease).collect::<Result<_, _>>()? })
 }
@@ -154,14 +154,9 @@ fn written(database: &Database, row: &QueryResult) -> Result<Option<Budget>, DbE
 }
 
 fn lease(row: &QueryResult) -> Result<Lease, DbErr> {
-    let class: String = row.try_get("", "class")?;
+    let rank: String = row.try_get("", "rank")?;
     let parts = |column| Ok::<u32, DbErr>(u32::try_from(row.try_get::<i32>("", column)?).unwrap_or(0));
-    Ok(Lease {
-        class: Class::named(&class),
-        demand: parts("demand")?,
-        share: parts("share")?,
-        factor: parts("factor")?,
-    })
+    Ok(Lease { rank: Rank::named(&rank), demand: parts("demand")?, share: parts("share")?, factor: parts("factor")? })
 }
 
 fn int(parts: u32) -> i32 {

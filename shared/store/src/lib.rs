@@ -47,7 +47,7 @@ mod regions;
 mod tests;
 
 pub use config::{Backend, Config, DatabaseConfig, RegionConfig};
-pub use database::{Database, Transaction};
+pub use database::{Connections, Database, Transaction};
 pub use error::Error;
 pub use fault::Fault;
 pub use migration::{Schema, migrate, schema};

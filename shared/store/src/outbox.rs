@@ -245,3 +245,14 @@ pub async fn oldest_age(database: &Database) -> Result<Option<Duration>, DbErr> 
     let seconds: Option<f64> = row.map(|row| row.try_get("", "age")).transpose()?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default()))
 }
+
+/// How many rows wait, counted up to `most`: a count reads every row that it counts.
+///
+/// # Errors
+/// The database's.
+pub async fn count(database: &Database, most: u32) -> Result<u64, DbErr> {
+    let sql = format!("SELECT count(*) AS waiting FROM (SELECT 1 FROM outbox LIMIT {most}) AS counted");
+    let row = database.read().query_one_raw(database.statement(sql, [])).await?;
+    let waiting: Option<i64> = row.map(|row| row.try_get("", "waiting")).transpose()?;
+    Ok(waiting.and_then(|waiting| u64::try_from(waiting).ok()).unwrap_or(0))
+}

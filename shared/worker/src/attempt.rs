@@ -130,7 +130,12 @@ impl<H: Handler> Attempt<'_, H> {
         self.stats.batch_messages.add(items.len());
         // The handler keeps no state half-changed across a panic that we could see: its work is one transaction.
         let call = AssertUnwindSafe(async { self.handler.handle(items).await }).catch_unwind();
-        let blame = match timeout(self.config.handle_timeout(), call).await {
+        let begin = Instant::now();
+        let ended = timeout(self.config.handle_timeout(), call).await;
+        if let Some(meters) = self.stats.meters.get() {
+            meters.called(items.len(), begin.elapsed());
+        }
+        let blame = match ended {
             Ok(Ok(Ok(handled))) if handled.verdicts.len() == items.len() => return Ok(handled),
             Ok(Ok(Ok(handled))) => self.miscounted(handled.verdicts.len(), items.len()),
             Ok(Ok(Err(BatchError::Poison(reason)))) => Blame::Poison(reason),

@@ -54,6 +54,9 @@ pub struct Config {
     /// How often at most the alarm for messages of an unknown type or version is logged, and the one for copies that the
     /// broker refuses, milliseconds.
     pub unknown_alarm_every_ms: u64,
+    /// How often the worker tells whoever listens how it does, milliseconds; 1 or more. What listens takes a worker that
+    /// was silent for some seconds for unknown.
+    pub heartbeat_ms: u64,
 }
 
 impl Default for Config {
@@ -77,6 +80,7 @@ impl Default for Config {
             alone_pause_ms: 50,
             remembered_redeliveries: 10_000,
             unknown_alarm_every_ms: 60_000,
+            heartbeat_ms: 1_000,
         }
     }
 }

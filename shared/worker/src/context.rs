@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use broker::{Broker, QueueName, Settle, SettleError};
 use futures::future::join_all;
-use model::headers;
+use model::{Clock, headers};
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
@@ -33,9 +33,22 @@ pub(crate) struct Context<H> {
     pub(crate) running: RwLock<()>,
     pub(crate) unknown: Alarm,
     pub(crate) refusals: Refusals,
+    /// Tells how old messages are.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl<H> Context<H> {
+    /// Notes the age of a batch by its first message, which a queue hands out first because it came first. A message that
+    /// was out before is old because it failed, and says nothing about the queue.
+    pub(crate) fn note_age(&self, batch: &[Taken]) {
+        let Some(first) = batch.iter().find(|taken| !taken.redelivered() && taken.message().attempt() == 0) else {
+            return;
+        };
+        // A clock that is behind the publisher's makes a message of the future: it is new.
+        let age = (self.clock.now() - first.message().timestamp).to_std().unwrap_or_default();
+        self.stats.note_age(age);
+    }
+
     /// Settles deliveries as decided. Gives back those whose copy the broker would not take now.
     pub(crate) async fn settle(&self, decided: Vec<(Taken, Settle)>) -> Vec<Unsent> {
         let takes_copies = self.takes_copies();

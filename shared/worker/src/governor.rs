@@ -29,7 +29,7 @@ mod seat;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use flow::{Budget, Class};
+use flow::{Budget, Rank};
 use serde::Serialize;
 use store::Database;
 
@@ -62,7 +62,7 @@ pub struct SeatSnapshot {
     /// What it consumes.
     pub name: String,
     /// Whose work that is: `checkout` or `analytics`.
-    pub class: &'static str,
+    pub rank: &'static str,
     /// The budget of the whole database, as it is written in the configuration.
     pub budget: Budget,
     /// The part of it that is given out while commits are slow, 0 to 1; the lowest that any consumer asks for.
@@ -94,8 +94,8 @@ impl Governor {
     }
 
     /// A consumer's place, which leases nothing before the worker that it is given to runs. `name` is for people.
-    pub fn seat(&self, class: Class, name: impl Into<String>) -> Seat {
-        let inner = Arc::new(Inner::new(Arc::clone(&self.ledger), self.config.clone(), class, name.into()));
+    pub fn seat(&self, rank: Rank, name: impl Into<String>) -> Seat {
+        let inner = Arc::new(Inner::new(Arc::clone(&self.ledger), self.config.clone(), rank, name.into()));
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         seats.retain(|seat| seat.strong_count() > 0);
         seats.push(Arc::downgrade(&inner));

@@ -1,8 +1,12 @@
 //! What a worker has done so far, for dashboards and tests.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
+
+use crate::meters::Meters;
 
 macro_rules! counters {
     ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {
@@ -10,6 +14,10 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Stats {
             $(pub(crate) $name: Counter,)+
+            /// Set by a worker that is measured.
+            pub(crate) meters: OnceLock<Meters>,
+            /// One more than the age of the oldest message taken since it was last asked for, ms; 0: none was.
+            pub(crate) oldest: AtomicU64,
         }
 
         /// [`Stats`] at one time.
@@ -64,6 +72,28 @@ counters! {
     unknown,
     /// Messages handled alone because they had been redelivered too often.
     alone,
+}
+
+impl StatsSnapshot {
+    /// Messages taken and not settled yet. The counters are not read at one moment: it may be off by those of the
+    /// meantime, but never below zero.
+    pub fn in_hand(&self) -> u64 {
+        let settled = self.handled + self.retried + self.parked + self.requeued + self.settle_failures + self.dropped;
+        self.taken.saturating_sub(settled)
+    }
+}
+
+impl Stats {
+    /// A message that was published so long ago was just taken for the first time.
+    pub(crate) fn note_age(&self, age: Duration) {
+        let ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX - 1);
+        self.oldest.fetch_max(ms + 1, Ordering::Relaxed);
+    }
+
+    /// The age of the oldest since the last call, ms.
+    pub(crate) fn take_oldest_ms(&self) -> Option<u64> {
+        self.oldest.swap(0, Ordering::Relaxed).checked_sub(1)
+    }
 }
 
 /// A number that only grows.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, QueueSpec, Settle, Subscription};
+use model::SystemClock;
 use service::Shutdown;
+use service::metrics::Metrics;
 use tokio::sync::RwLock;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -19,7 +21,9 @@ use crate::crash::Suspects;
 use crate::error::Error;
 use crate::governor::{Seat, Spending};
 use crate::handler::Handler;
+use crate::heartbeat::beat_for_ever;
 use crate::held::{Held, Unsent};
+use crate::meters;
 use crate::panic::panic_text;
 use crate::process::{Aftermath, process};
 use crate::refusals::Refusals;
@@ -61,6 +65,7 @@ impl<H: Handler> Worker<H> {
             running: RwLock::default(),
             unknown: Alarm::new(Duration::from_millis(config.unknown_alarm_every_ms)),
             refusals: Refusals::new(&config),
+            clock: Arc::new(SystemClock),
             config,
         };
         Self { context: Arc::new(context) }
@@ -69,6 +74,15 @@ impl<H: Handler> Worker<H> {
     /// What it has done so far; to be kept beside a worker that runs.
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.context.stats)
+    }
+
+    /// Shows its counters, batches and breaker there, under its queue's name.
+    #[must_use]
+    pub fn measured(self, metrics: &Metrics) -> Self {
+        let Context { queue, stats, breaker, .. } = &*self.context;
+        // A second call would show the same again.
+        let _first = stats.meters.set(meters::register(metrics, queue.as_str(), stats, breaker));
+        self
     }
 
     /// Consumes until it is stopped. A soft stop finishes and settles the batches in hand, a hard one drops them: both
@@ -91,7 +105,13 @@ impl<H: Handler> Worker<H> {
         };
         // Boxed, as a renewal is large, and a role holds several workers.
         let seated = Box::pin(seated(self.context.seat.as_ref(), running.run()));
-        let ended = shutdown.hard().run_until_cancelled(seated).await;
+        let running = async {
+            tokio::select! {
+                ended = seated => ended,
+                never = beat_for_ever(Arc::clone(&self.context)) => match never {},
+            }
+        };
+        let ended = shutdown.hard().run_until_cancelled(running).await;
         // What still runs after a hard stop ends here, and its deliveries go back.
         batches.shutdown().await;
         ended.unwrap_or_else(|| {
@@ -191,6 +211,7 @@ impl<H: Handler> Loop<'_, H> {
     }
 
     fn start(&mut self, batch: Vec<Taken>) {
+        self.context.note_age(&batch);
         let spending = self.context.seat.as_ref().map_or_else(Spending::free, |seat| seat.begin(batch.len()));
         self.batches.spawn(process(Arc::clone(self.context), batch, spending, self.soft.clone()));
     }

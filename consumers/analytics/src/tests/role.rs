@@ -6,6 +6,7 @@ use broker::{Broker as _, Publish, layout};
 use broker_embedded::Embedded;
 use events::Envelope;
 use model::Message;
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use testkit::wait::until;
 use worker::{Breaker, BreakerConfig, Governor, GovernorConfig};
@@ -44,6 +45,7 @@ async fn both_queues_are_counted_once_and_a_broken_message_is_parked_alone() {
             events: broker.clone(),
             clock: fixture.clock.clone(),
             readiness: readiness.clone(),
+            metrics: Metrics::new(),
         };
         let role = tasks.spawn("analytics", run(deps, shutdown.clone()));
         until("the role is ready", || async { readiness.report().ready.then_some(()) }).await.unwrap();

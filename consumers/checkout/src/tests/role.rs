@@ -6,6 +6,7 @@ use broker::{Broker as _, Publish, layout};
 use broker_embedded::Embedded;
 use cache::Cache;
 use events::{OrderPlaced, OrderState};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use tempfile::TempDir;
 use testkit::wait;
@@ -43,6 +44,7 @@ async fn orders_from_the_queue_end_in_the_database_and_in_the_cache_and_bad_ones
             orders: broker.clone(),
             cache: Arc::clone(&cache),
             readiness: Readiness::new(shutdown.clone()),
+            metrics: Metrics::new(),
         };
         roles.push(tasks.spawn("checkout", crate::run(deps, shutdown.clone())));
     }

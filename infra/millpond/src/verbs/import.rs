@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{Currency, EventId, SystemClock};
+use service::metrics::Metrics;
 use store::catalogue::{self, Imported, ProductEdit};
 use store::{Databases, Region};
 
@@ -34,7 +35,7 @@ pub(crate) async fn run(settings: &Settings, args: &ImportArgs) -> anyhow::Resul
         }
     };
     settings.prepare_data()?;
-    let parts = Parts::new(settings);
+    let parts = Parts::new(settings, Metrics::new());
     let databases = parts.databases().await?;
     let region = region(&databases, args.region.as_deref())?;
     let imported = write(region, &products).await?;

@@ -16,9 +16,8 @@ use service::{FieldError, Kind, Problem};
 pub(crate) use recent::Recent;
 
 use crate::auth::{self, Scope};
-use crate::intake::{self, Media};
+use crate::intake::{self, Limits, Media};
 use crate::keys::Entry;
-use crate::publish;
 use crate::run::{MarketEntry, Shared};
 
 /// Wrong fields in an order.
@@ -33,23 +32,30 @@ const IDEMPOTENCY_CONFLICT: Kind = Kind::new(
     "This Idempotency-Key was used for another order",
 );
 /// What this route takes, in its 503s.
-const WHAT: &str = "orders";
+pub(crate) const WHAT: &str = "orders";
 /// What every 503 of this route says.
-const AGAIN: &str = "send the order again with the same Idempotency-Key: it is taken once at most";
+pub(crate) const AGAIN: &str = "send the order again with the same Idempotency-Key: it is taken once at most";
 
 /// Takes an order: see the crate's guarantees.
 pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+    let answer = take(&shared, request).await;
+    shared.orders_gate.count(answer)
+}
+
+async fn take(shared: &Arc<Shared>, request: Request) -> Result<Response, Problem> {
+    let gate = &shared.orders_gate;
     let (head, body) = request.into_parts();
     let plain = auth::from_header(&head.headers)?;
     let clock = &*shared.clock;
     let key = auth::check(&shared.keys, clock, plain.as_deref(), Scope::Orders, &head.headers)?;
     let market = shared.market(&key)?;
     let idempotency_key = idempotency_key(&head.headers)?;
-    intake::started(&shared.orders_declared, AGAIN)?;
-    intake::room(&shared.order_slots, WHAT, AGAIN)?;
+    gate.admit(&market.valve)?;
     let config = &shared.config;
-    let body = intake::read(&head.headers, body, Media::Json, config.order_bytes, shared.body_time()).await?;
-    let slot = intake::slot(&shared.order_slots, WHAT, AGAIN)?;
+    let limits = Limits { media: Media::Json, bytes: config.order_bytes, time: shared.body_time() };
+    let arrived = gate.read(&head.headers, body, &limits).await?;
+    let body = arrived.body.clone();
+    let place = gate.place(arrived)?;
     let value = serde_json::from_slice(&body).map_err(|error| intake::not_json(&error))?;
     let terms = read::Terms { currency: market.currency, kind: key.kind, max_lines: config.order_lines };
     let order = read::order(value, &terms).map_err(invalid)?;
@@ -58,23 +64,23 @@ pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: Request) ->
     let fingerprint = placed.fingerprint;
     let traceparent = intake::traceparent(&head.headers);
 
-    // In a task of its own: a client that goes away drops this handler, not the publish. The slot goes with it.
+    // In a task of its own: a client that goes away drops this handler, not the publish. Its place goes with it.
     // Boxed, since it holds the order, and is moved many times on its way into the task.
-    let accepting = Box::pin(accept::accept(Arc::clone(&shared), Arc::clone(market), placed, traceparent));
+    let accepting = Box::pin(accept::accept(Arc::clone(shared), Arc::clone(market), placed, traceparent));
     let accepted = shared
         .tasks
         .spawn("order publish", async move {
             let accepted = accepting.await;
-            drop(slot);
+            drop(place);
             accepted
         })
         .await
-        .map_err(|_| publish::problem(&broker::PublishError::Unknown, AGAIN))?
-        .map_err(|error| publish::problem(&error, AGAIN))?;
+        .map_err(|_| gate.failed(&broker::PublishError::Unknown))?
+        .map_err(|error| gate.failed(&error))?;
     if accepted.order.fingerprint != fingerprint {
         return Err(conflict(&key, order_id));
     }
-    Ok(answer::accepted(&shared, order_id, &accepted))
+    Ok(answer::accepted(shared, order_id, &accepted))
 }
 
 fn invalid((detail, errors): (String, Vec<FieldError>)) -> Problem {

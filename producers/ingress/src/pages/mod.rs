@@ -17,18 +17,17 @@ use model::headers as names;
 use service::{Kind, Problem};
 
 use crate::auth::{self, Scope};
-use crate::intake::{self, Media};
+use crate::intake::{self, Limits, Media};
 use crate::keys::Entry;
-use crate::publish;
 use crate::run::{Shared, publish_one};
 
 /// Wrong fields in an event or a batch.
 const INVALID_EVENTS: Kind =
     Kind::new(StatusCode::BAD_REQUEST, "invalid_events", "The events are not valid; none was taken");
 /// What these routes take, in their 503s.
-const WHAT: &str = "batches of events";
+pub(crate) const WHAT: &str = "batches of events";
 /// What every 503 of these routes says.
-const AGAIN: &str = "send the events again: each counts once, by its messageId";
+pub(crate) const AGAIN: &str = "send the events again: each counts once, by its messageId";
 
 /// What a body holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +39,7 @@ enum Form {
 macro_rules! one {
     ($name:ident, $kind:ident) => {
         pub(crate) async fn $name(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
-            take(shared, request, Form::One(PageEventKind::$kind)).await
+            counted(shared, request, Form::One(PageEventKind::$kind)).await
         }
     };
 }
@@ -53,47 +52,56 @@ one!(group, Group);
 one!(alias, Alias);
 
 pub(crate) async fn batch(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
-    take(shared, request, Form::Batch).await
+    counted(shared, request, Form::Batch).await
 }
 
-async fn take(shared: Arc<Shared>, request: Request, form: Form) -> Result<Response, Problem> {
+async fn counted(shared: Arc<Shared>, request: Request, form: Form) -> Result<Response, Problem> {
+    let answer = take(&shared, request, form).await;
+    shared.events_gate.count(answer)
+}
+
+async fn take(shared: &Arc<Shared>, request: Request, form: Form) -> Result<Response, Problem> {
+    let gate = &shared.events_gate;
     let (head, body) = request.into_parts();
     // Checked before the body is read, where the header has it; a body's writeKey has to be read first.
     let from_header =
-        auth::from_header(&head.headers)?.map(|plain| check(&shared, &plain, &head.headers)).transpose()?;
-    intake::started(&shared.events_declared, AGAIN)?;
-    intake::room(&shared.event_slots, WHAT, AGAIN)?;
-    let limit = match form {
+        auth::from_header(&head.headers)?.map(|plain| check(shared, &plain, &head.headers)).transpose()?;
+    gate.admit(&shared.events_valve)?;
+    let bytes = match form {
         Form::One(_) => shared.config.event_bytes,
         Form::Batch => shared.config.batch_bytes,
     };
-    let body = intake::read(&head.headers, body, Media::JsonOrText, limit, shared.body_time()).await?;
+    let limits = Limits { media: Media::JsonOrText, bytes, time: shared.body_time() };
+    let arrived = gate.read(&head.headers, body, &limits).await?;
+    let body = arrived.body.clone();
     let raw = read::Raw::parse(&body, form).map_err(|error| intake::not_json(&error))?;
     let key = match (from_header, raw.write_key()) {
         (Some(key), _) => key,
-        (None, Some(plain)) => check(&shared, &plain, &head.headers)?,
+        (None, Some(plain)) => check(shared, &plain, &head.headers)?,
         (None, None) => auth::check(&shared.keys, &*shared.clock, None, Scope::Events, &head.headers)?,
     };
     shared.market(&key)?;
-    let slot = intake::slot(&shared.event_slots, WHAT, AGAIN)?;
+    let place = gate.place(arrived)?;
     let limits = read::Limits { event_bytes: shared.config.event_bytes, batch_events: shared.config.batch_events };
     let events = raw
         .events(&limits, &*shared.clock)
         .map_err(|(detail, errors)| Problem::new(INVALID_EVENTS, detail).with_errors(errors))?;
+    let count = events.len();
     let batch =
         PageBatch { market: key.market.clone(), source: key.name.clone(), received_at: shared.clock.now(), events };
-    let publishing = publish_batch(Arc::clone(&shared), batch, intake::traceparent(&head.headers));
+    let publishing = publish_batch(Arc::clone(shared), batch, intake::traceparent(&head.headers));
     // In a task of its own, as an order's publish is.
     shared
         .tasks
         .spawn("events publish", async move {
             let outcome = publishing.await;
-            drop(slot);
+            drop(place);
             outcome
         })
         .await
-        .map_err(|_| publish::problem(&broker::PublishError::Unknown, AGAIN))?
-        .map_err(|error| publish::problem(&error, AGAIN))?;
+        .map_err(|_| gate.failed(&broker::PublishError::Unknown))?
+        .map_err(|error| gate.failed(&error))?;
+    gate.meters.accepted_events(count);
     Ok(([(header::CONTENT_TYPE, "application/json")], r#"{"success":true}"#).into_response())
 }
 
@@ -108,6 +116,7 @@ async fn publish_batch(
 ) -> Result<(), broker::PublishError> {
     let count = batch.events.len();
     let mut message = Envelope::new(&*shared.clock, "ingress", batch).traced(traceparent).to_message();
+    shared.events_gate.sized(message.body.len());
     message.headers.insert(names::EVENT_COUNT.to_owned(), count.to_string());
     let publish =
         Publish { exchange: shared.pages_exchange.clone(), routing_key: layout::PAGE_BATCH_KEY.to_owned(), message };

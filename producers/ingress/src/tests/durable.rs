@@ -11,6 +11,7 @@ use broker_embedded::Embedded;
 use events::{Envelope, OrderPlaced, PageBatch};
 use model::SystemClock;
 use serde_json::{Value, json};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks, http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -39,11 +40,13 @@ impl Role {
             config: config(),
             orders: Arc::clone(&broker) as Arc<dyn Broker>,
             events: Arc::clone(&broker) as Arc<dyn Broker>,
+            one_broker: true,
             regions: regions(),
             keys: ApiKeys::open(&keys_file).unwrap(),
             token_key: token_key(),
             clock: Arc::new(SystemClock),
             readiness: Readiness::new(shutdown.clone()),
+            metrics: Metrics::new(),
         };
         let server = http::Server::bind(http::Config { bind: ([127, 0, 0, 1], 0).into(), ..http::Config::default() })
             .await

@@ -4,6 +4,7 @@ mod durable;
 mod events;
 mod keys;
 mod orders;
+mod overload;
 mod refused;
 mod server;
 mod support;

@@ -10,14 +10,18 @@ use crate::{ApiKeys, Config, Deps, Ingress, Market, Scope};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use broker::announce::Topics;
 use broker::{
-    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Publish, PublishError, QueueName, Subscription, Topology,
+    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Listener, Publish, PublishError, QueueName, Subscription,
+    Topology,
 };
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use model::{Clock, Currency, ManualClock, RegionNumber, TokenKey};
 use serde_json::{Value, json};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -29,6 +33,7 @@ const LONG: Duration = Duration::from_secs(20);
 /// ones do is held by the conformance suite.
 pub(super) struct Scripted {
     state: watch::Sender<Script>,
+    topics: Topics,
 }
 
 struct Script {
@@ -53,7 +58,7 @@ impl Scripted {
             stored: Vec::new(),
             state: BrokerState::Ready,
         };
-        Arc::new(Self { state: watch::Sender::new(script) })
+        Arc::new(Self { state: watch::Sender::new(script), topics: Topics::new() })
     }
 
     pub(super) fn answers(&self, outcome: Result<(), PublishError>) {
@@ -132,6 +137,14 @@ impl Broker for Scripted {
         async { Ok(Vec::new()) }.boxed()
     }
 
+    fn announce(&self, topic: &str, payload: Bytes) {
+        self.topics.announce(topic, &payload);
+    }
+
+    fn listen(&self, topic: &str) -> Listener {
+        self.topics.listen(topic)
+    }
+
     fn state(&self) -> BrokerState {
         self.state.borrow().state
     }
@@ -149,9 +162,11 @@ pub(super) struct App {
     pub(super) router: Router,
     pub(super) orders: Arc<Scripted>,
     pub(super) events: Arc<Scripted>,
+    real: Option<Arc<dyn Broker>>,
     pub(super) clock: Arc<ManualClock>,
     pub(super) ingress: Ingress,
     pub(super) readiness: Readiness,
+    pub(super) metrics: Metrics,
     pub(super) shutdown: Shutdown,
     pub(super) keys_file: PathBuf,
     pub(super) server_key: String,
@@ -247,6 +262,15 @@ impl App {
     }
 
     fn undeclared(config: Config, prepare: impl FnOnce(&std::path::Path)) -> Self {
+        Self::assemble(config, prepare, None)
+    }
+
+    /// On a real broker, before its queues are declared.
+    pub(super) fn on(real: Arc<dyn Broker>, config: Config) -> Self {
+        Self::assemble(config, |_| {}, Some(real))
+    }
+
+    fn assemble(config: Config, prepare: impl FnOnce(&std::path::Path), real: Option<Arc<dyn Broker>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys_file = folder.path().join("keys.toml");
         let server_key = add_key(&keys_file, "backend", |_| {});
@@ -259,30 +283,41 @@ impl App {
         let clock = Arc::new(ManualClock::at(start_of_time()));
         let shutdown = Shutdown::new();
         let readiness = Readiness::new(shutdown.clone());
+        let metrics = Metrics::new();
+        let either = |scripted: &Arc<Scripted>| real.clone().unwrap_or_else(|| Arc::clone(scripted) as Arc<dyn Broker>);
         let ingress = Ingress::new(Deps {
             config,
-            orders: Arc::clone(&orders) as Arc<dyn Broker>,
-            events: Arc::clone(&events) as Arc<dyn Broker>,
+            orders: either(&orders),
+            events: either(&events),
+            one_broker: real.is_some(),
             regions: regions(),
             keys: ApiKeys::open(&keys_file).unwrap(),
             token_key: token_key(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             readiness: readiness.clone(),
+            metrics: metrics.clone(),
         })
         .unwrap();
         Self {
             router: ingress.router(),
             orders,
             events,
+            real,
             clock,
             ingress,
             readiness,
+            metrics,
             shutdown,
             keys_file,
             server_key,
             browser_key,
             _folder: folder,
         }
+    }
+
+    /// The real broker that it is on.
+    pub(super) fn broker(&self) -> &dyn Broker {
+        self.real.as_deref().expect("made by `on`")
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {

@@ -7,6 +7,7 @@ use crate::{Config, Deps, Error};
 use broker::{Broker, layout};
 use events::{Band, Envelope, StockChanged};
 use model::{RegionNumber, SystemClock};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown};
 use store::outbox::{self, Outgoing};
 use store::{DatabaseConfig, Databases, RegionConfig};
@@ -75,7 +76,11 @@ impl Shop {
     /// Runs a relay until `shutdown`, or until the future is dropped.
     pub(crate) async fn relay(&self, broker: Arc<dyn Broker>, config: Config, shutdown: Shutdown) -> Result<(), Error> {
         let readiness = Readiness::new(shutdown.clone());
-        crate::run(Deps { config, databases: self.databases.clone(), orders: broker, readiness }, shutdown).await
+        crate::run(
+            Deps { config, databases: self.databases.clone(), orders: broker, readiness, metrics: Metrics::new() },
+            shutdown,
+        )
+        .await
     }
 }
 

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 
+use broker::announce::Topics;
 use broker::{
-    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Publish, PublishError, QueueName, Subscription, Topology,
+    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Listener, Publish, PublishError, QueueName, Subscription,
+    Topology,
 };
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
@@ -76,6 +79,13 @@ impl Broker for FlakyBroker {
 
     fn depths<'a>(&'a self, _: &'a [QueueName]) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn announce(&self, _: &str, _: Bytes) {}
+
+    fn listen(&self, topic: &str) -> Listener {
+        // Closed: nobody is heard.
+        Topics::default().listen(topic)
     }
 
     fn state(&self) -> BrokerState {

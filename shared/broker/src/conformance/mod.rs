@@ -16,6 +16,7 @@
     reason = "a case panics where the implementation breaks its promise: that is what it is for"
 )]
 
+mod announce;
 mod durability;
 mod fixture;
 mod lifecycle;
@@ -29,6 +30,7 @@ use futures::future::BoxFuture;
 
 use crate::{Broker, QueueName};
 
+pub use announce::*;
 pub use durability::*;
 pub use fixture::{DEADLINE, message, messages};
 pub use lifecycle::*;
@@ -87,6 +89,10 @@ macro_rules! conformance_tests {
             closing_ends_the_subscriptions,
             a_queue_held_with_other_arguments_is_a_conflict,
             a_broker_says_what_it_is,
+            an_announcement_reaches_everyone_who_listens,
+            a_listener_hears_its_own_topic_alone,
+            a_listener_that_does_not_keep_up_holds_nobody_up,
+            closing_ends_the_listeners,
         }
     };
     (@cases $harness:expr; $($case:ident),* $(,)?) => {

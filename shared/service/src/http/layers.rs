@@ -14,13 +14,14 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::{Level, Span};
 
+use crate::metrics::http::{Requests, measure};
 use crate::problem::{Problem, kinds};
 use crate::tasks::panic_text;
 
-/// Puts the layers around `router`, outermost first: request id (`x-request-id`, the caller's or a new one), trace span,
+/// Puts the layers around `router`, outermost first: measuring, request id (`x-request-id`, the caller's or a new one), trace span,
 /// panic to problem, timeout; and answers for what the router does not know.
-pub(super) fn apply(router: Router, timeout: Duration) -> Router {
-    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
+pub(super) fn apply(router: Router, timeout: Duration, requests: Option<Requests>) -> Router {
+    let router = router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
         ServiceBuilder::new()
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
             .layer(PropagateRequestIdLayer::x_request_id())
@@ -32,7 +33,11 @@ pub(super) fn apply(router: Router, timeout: Duration) -> Router {
             )
             .layer(CatchPanicLayer::custom(panicked))
             .layer(middleware::from_fn_with_state(timeout, answer_in_time)),
-    )
+    );
+    match requests {
+        Some(requests) => router.layer(middleware::from_fn_with_state(requests, measure)),
+        None => router,
+    }
 }
 
 /// At INFO, so that whatever is logged on the way carries the request's id. Without the query: a status URL's token is

@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::lifecycle::Shutdown;
+use crate::metrics::Metrics;
+use crate::metrics::http::Requests;
 use crate::tasks::Tasks;
 
 /// A server's address and limits.
@@ -75,6 +77,7 @@ pub struct Server {
     listener: TcpListener,
     local_addr: SocketAddr,
     config: Config,
+    requests: Option<Requests>,
 }
 
 impl Server {
@@ -99,7 +102,14 @@ impl Server {
             _ => Error::Io(bind, error),
         })?;
         let local_addr = listener.local_addr().map_err(|error| Error::Io(bind, error))?;
-        Ok(Self { listener, local_addr, config })
+        Ok(Self { listener, local_addr, config, requests: None })
+    }
+
+    /// Counts and times its requests there.
+    #[must_use]
+    pub fn measured(mut self, metrics: &Metrics) -> Self {
+        self.requests = Some(Requests::new(metrics));
+        self
     }
 
     /// Where it listens, with the real port.
@@ -116,7 +126,7 @@ impl Server {
         // Cancelled by the end of the drain too, which is a hard stop of this server alone.
         let stop = shutdown.child();
         let context = Arc::new(connection::Context {
-            router: layers::apply(router, Duration::from_millis(self.config.request_timeout_ms)),
+            router: layers::apply(router, Duration::from_millis(self.config.request_timeout_ms), self.requests),
             header_timeout: Duration::from_millis(self.config.header_timeout_ms),
             stop: stop.clone(),
             tasks: Tasks::new(),

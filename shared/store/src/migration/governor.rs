@@ -15,7 +15,7 @@ pub(super) const STEP: Step = Step {
         // Shares, demands and factors are parts of a million.
         "CREATE TABLE governor_lease (
             id {uuid} NOT NULL PRIMARY KEY,
-            class text NOT NULL,
+            rank text NOT NULL,
             demand {int} NOT NULL,
             share {int} NOT NULL,
             factor {int} NOT NULL,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use flow::shares::{WHOLE, fair, grant};
-use flow::{Budget, Claim, Class};
+use flow::{Budget, Claim, Rank};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -15,10 +15,10 @@ const LONG: Duration = Duration::from_mins(10);
 
 /// A checkout worker that could use everything, as the governor takes shares.
 fn hungry(view: &View) -> Lease {
-    let mut claims = vec![Claim { class: Class::Checkout, demand: WHOLE }];
-    claims.extend(view.others.iter().map(|other| Claim { class: other.class, demand: other.demand }));
+    let mut claims = vec![Claim { rank: Rank::Checkout, demand: WHOLE }];
+    claims.extend(view.others.iter().map(|other| Claim { rank: other.rank, demand: other.demand }));
     let held = view.others.iter().map(|other| u64::from(other.share)).sum();
-    Lease { class: Class::Checkout, demand: WHOLE, share: grant(fair(&claims, 0)[0], held), factor: WHOLE }
+    Lease { rank: Rank::Checkout, demand: WHOLE, share: grant(fair(&claims, 0)[0], held), factor: WHOLE }
 }
 
 async fn renew(database: &Database, id: u128, lease: Duration) -> u32 {

@@ -64,6 +64,17 @@ async fn more_rows_than_a_statement_takes_are_inserted_and_settled() {
 }
 
 #[tokio::test]
+async fn rows_that_wait_are_counted_up_to_a_bound() {
+    for home in Home::both().await {
+        let database = home.migrated().await;
+        assert_eq!(outbox::count(&database, 10).await.unwrap(), 0);
+        fill(&database, 7).await;
+        assert_eq!(outbox::count(&database, 10).await.unwrap(), 7);
+        assert_eq!(outbox::count(&database, 5).await.unwrap(), 5);
+    }
+}
+
+#[tokio::test]
 async fn what_is_rolled_back_never_leaves() {
     for home in Home::both().await {
         let database = home.migrated().await;

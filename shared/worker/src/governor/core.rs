@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::{Allowance, Budget, Claim, Class, Next, Steady, shares};
+use flow::{Allowance, Budget, Claim, Next, Rank, Steady, shares};
 use store::governor::{Lease, View};
 
 use crate::governor_config::GovernorConfig;
@@ -18,7 +18,7 @@ const COMMITS: usize = 512;
 #[derive(Debug)]
 pub(super) struct Core {
     config: GovernorConfig,
-    class: Class,
+    rank: Rank,
     /// What counts now: the configuration's, or the one that was found in the database.
     pub(super) budget: Budget,
     pub(super) share: u32,
@@ -47,9 +47,9 @@ struct Since {
 }
 
 impl Core {
-    pub(super) fn new(config: GovernorConfig, class: Class, budget: Budget, at: Duration) -> Self {
+    pub(super) fn new(config: GovernorConfig, rank: Rank, budget: Budget, at: Duration) -> Self {
         let mut core = Self {
-            class,
+            rank,
             budget,
             share: 0,
             factor: 1.0,
@@ -125,8 +125,8 @@ impl Core {
 
     /// What to hold from now on, by what the others hold. A share that shrinks does so before the others are told.
     pub(super) fn take(&mut self, view: &View, demand: u32, at: Duration) -> Taken {
-        let mut claims = vec![Claim { class: self.class, demand }];
-        claims.extend(view.others.iter().map(|other| Claim { class: other.class, demand: other.demand }));
+        let mut claims = vec![Claim { rank: self.rank, demand }];
+        claims.extend(view.others.iter().map(|other| Claim { rank: other.rank, demand: other.demand }));
         let fair = shares::fair(&claims, self.config.kept_for_analytics())[0];
         let held = view.others.iter().map(|other| u64::from(other.share)).sum();
         let share = shares::grant(fair, held);
@@ -135,7 +135,7 @@ impl Core {
             self.allot(at);
         }
         let factor = shares::parts(self.steady.factor());
-        Taken { lease: Lease { class: self.class, demand, share, factor }, below_fair: share < fair }
+        Taken { lease: Lease { rank: self.rank, demand, share, factor }, below_fair: share < fair }
     }
 
     /// The lease was renewed, by a request that was sent at `asked`.
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn core(budget: &str) -> Core {
-        Core::new(GovernorConfig::default(), Class::Checkout, budget.parse().unwrap(), Duration::ZERO)
+        Core::new(GovernorConfig::default(), Rank::Checkout, budget.parse().unwrap(), Duration::ZERO)
     }
 
     fn alone() -> View {
@@ -247,7 +247,7 @@ mod tests {
     fn a_share_shrinks_before_the_others_are_told_and_grows_afterwards() {
         let mut core = core("1000 rows/s");
         renew(&mut core, &alone(), seconds(1));
-        let other = Lease { class: Class::Checkout, demand: WHOLE, share: 0, factor: WHOLE };
+        let other = Lease { rank: Rank::Checkout, demand: WHOLE, share: 0, factor: WHOLE };
         let taken = core.take(&View { budget: None, others: vec![other] }, WHOLE, seconds(2));
         assert_eq!((taken.lease.share, core.share, taken.below_fair), (WHOLE / 2, WHOLE / 2, false));
         assert!((core.allowance.rows_per_s().unwrap() - 500.0).abs() < 1e-6);
@@ -259,7 +259,7 @@ mod tests {
     fn the_lowest_factor_of_all_counts_for_everybody() {
         let mut core = core("1000 rows/s");
         core.next(Duration::ZERO);
-        let slow = Lease { class: Class::Checkout, demand: 0, share: 10_000, factor: WHOLE / 2 };
+        let slow = Lease { rank: Rank::Checkout, demand: 0, share: 10_000, factor: WHOLE / 2 };
         renew(&mut core, &View { budget: None, others: vec![slow] }, seconds(1));
         let per_s = core.allowance.rows_per_s().unwrap();
         assert!((per_s - 990.0 / 2.0).abs() < 1.0, "{per_s}");
@@ -269,7 +269,7 @@ mod tests {
     fn slow_commits_lower_what_is_given_out_and_a_setting_turns_that_off() {
         for (adaptive, lowered) in [(true, 0.8), (false, 1.0)] {
             let config = GovernorConfig { adaptive, ..GovernorConfig::default() };
-            let mut core = Core::new(config, Class::Checkout, "1000 rows/s".parse().unwrap(), Duration::ZERO);
+            let mut core = Core::new(config, Rank::Checkout, "1000 rows/s".parse().unwrap(), Duration::ZERO);
             for (second, commit_ms) in [(1, 4), (2, 4), (3, 120)] {
                 (0..9).for_each(|_| core.settle(6.0, 1, &call(6, commit_ms), seconds(second)));
                 renew(&mut core, &alone(), seconds(second));

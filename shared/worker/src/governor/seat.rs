@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flow::{Budget, Class, Next};
+use flow::{Budget, Next, Rank};
 use sea_orm::DbErr;
 use store::governor::View;
 use tokio::sync::Notify;
@@ -35,7 +35,7 @@ pub(super) struct Inner {
     config: GovernorConfig,
     id: Uuid,
     name: String,
-    class: Class,
+    rank: Rank,
     start: Instant,
     /// Whether there is a budget: all that is looked at where there is none.
     governed: AtomicBool,
@@ -45,10 +45,10 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(ledger: Arc<Ledger>, config: GovernorConfig, class: Class, name: String) -> Self {
+    pub(super) fn new(ledger: Arc<Ledger>, config: GovernorConfig, rank: Rank, name: String) -> Self {
         let budget = ledger.database().budget();
         Self {
-            core: Mutex::new(Core::new(config.clone(), class, budget, Duration::ZERO)),
+            core: Mutex::new(Core::new(config.clone(), rank, budget, Duration::ZERO)),
             governed: AtomicBool::new(!budget.is_unlimited()),
             id: Uuid::from_u128(rand::random()),
             start: Instant::now(),
@@ -56,7 +56,7 @@ impl Inner {
             ledger,
             config,
             name,
-            class,
+            rank,
         }
     }
 
@@ -64,7 +64,7 @@ impl Inner {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
         self.with(|core, _| SeatSnapshot {
             name: self.name.clone(),
-            class: self.class.name(),
+            rank: self.rank.name(),
             budget: core.budget,
             factor: core.factor,
             share: flow::shares::fraction(core.share),

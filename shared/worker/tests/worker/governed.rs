@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use events::DecodeError;
-use flow::{Budget, Class};
+use flow::{Budget, Rank};
 use model::Message;
 use sea_orm::{ConnectionTrait as _, Value};
 use store::{Database, DatabaseConfig, Databases, governor};
@@ -119,9 +119,9 @@ struct Consumer {
 }
 
 impl Consumer {
-    fn start(site: &Site, home: &Home, budget: &str, class: Class, name: &'static str) -> Self {
+    fn start(site: &Site, home: &Home, budget: &str, rank: Rank, name: &'static str) -> Self {
         let (database, governor) = home.governed(budget);
-        let seat = Some(governor.seat(class, name));
+        let seat = Some(governor.seat(rank, name));
         let handler = Arc::new(Writer { database });
         let config = Config { prefetch: 512, batch: 64, handle_timeout_ms: 30_000, ..config() };
         let running = start_seated(site.broker.clone(), &handler, &breaker(), seat, config);
@@ -155,7 +155,7 @@ async fn workers_together_write_what_the_budget_allows_however_many_they_are() {
         let database = home.migrated().await;
         backlog(&site, 1_200).await;
         let consumers: Vec<Consumer> =
-            (0..workers).map(|_| Consumer::start(&site, &home, BUDGET, Class::Checkout, "one")).collect();
+            (0..workers).map(|_| Consumer::start(&site, &home, BUDGET, Rank::Checkout, "one")).collect();
         let all = 1_200 * ROWS;
         let written = || async { number(&database, "SELECT count(*) FROM written").await.unsigned_abs() };
         eventually("everything to be written", async || written().await == all).await;
@@ -182,9 +182,9 @@ async fn a_newcomer_gets_an_equal_share_and_its_share_returns_when_it_stops() {
         let site = Site::new().await;
         home.migrated().await;
         backlog(&site, 3_000).await;
-        let first = Consumer::start(&site, &home, BUDGET, Class::Checkout, "first");
+        let first = Consumer::start(&site, &home, BUDGET, Rank::Checkout, "first");
         eventually("the first to have everything", async || first.holds(1.0)).await;
-        let second = Consumer::start(&site, &home, BUDGET, Class::Checkout, "second");
+        let second = Consumer::start(&site, &home, BUDGET, Rank::Checkout, "second");
         eventually("both to have half", async || first.holds(0.5) && second.holds(0.5)).await;
         assert!(second.seat().limited && first.seat().rows > 0 && first.seat().leases == 2);
         second.running.stop().await;
@@ -199,9 +199,9 @@ async fn checkout_goes_before_analytics_which_has_a_tenth_in_any_case() {
         let site = Site::new().await;
         home.migrated().await;
         backlog(&site, 3_000).await;
-        let analytics = Consumer::start(&site, &home, BUDGET, Class::Analytics, "analytics");
+        let analytics = Consumer::start(&site, &home, BUDGET, Rank::Analytics, "analytics");
         eventually("analytics to have everything", async || analytics.holds(1.0)).await;
-        let checkout = Consumer::start(&site, &home, BUDGET, Class::Checkout, "checkout");
+        let checkout = Consumer::start(&site, &home, BUDGET, Rank::Checkout, "checkout");
         eventually("checkout to go first", async || checkout.holds(0.9) && analytics.holds(0.1)).await;
         checkout.running.stop().await;
         analytics.running.stop().await;
@@ -213,7 +213,7 @@ async fn a_budget_written_into_the_database_reaches_running_workers_and_goes_aga
     for home in Home::both().await {
         let site = Site::new().await;
         let database = home.migrated().await;
-        let consumer = Consumer::start(&site, &home, "unlimited", Class::Checkout, "checkout");
+        let consumer = Consumer::start(&site, &home, "unlimited", Rank::Checkout, "checkout");
         backlog(&site, 200).await;
         eventually("work without a budget", async || consumer.running.stats.snapshot().handled == 200).await;
         assert_eq!((consumer.seat().leases, consumer.seat().rows), (0, 0), "nothing is leased or counted");
@@ -238,7 +238,7 @@ async fn a_worker_that_can_not_renew_takes_no_more_batches_once_its_lease_has_ru
     // More than the budget allows in any time that the test could take.
     let messages = 4_000;
     backlog(&site, messages).await;
-    let consumer = Consumer::start(&site, &home, BUDGET, Class::Checkout, "checkout");
+    let consumer = Consumer::start(&site, &home, BUDGET, Rank::Checkout, "checkout");
     eventually("a lease", async || consumer.holds(1.0)).await;
     // Renewals fail from now on; the handler's table is still there.
     execute(&database, "ALTER TABLE governor_lease RENAME TO away", []).await;

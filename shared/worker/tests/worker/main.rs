@@ -4,6 +4,7 @@
 
 mod bad_messages;
 mod governed;
+mod heartbeat;
 mod kill;
 mod outage;
 mod refused;

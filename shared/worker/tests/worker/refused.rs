@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use broker::{
-    Broker, BrokerError, BrokerInfo, BrokerState, Delivery, Depth, Publish, PublishError, QueueName, Settle,
+    Broker, BrokerError, BrokerInfo, BrokerState, Delivery, Depth, Listener, Publish, PublishError, QueueName, Settle,
     SettleError, Settler, Subscription, Topology,
 };
 use broker_embedded::Embedded;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use model::Message;
 use tokio::sync::mpsc;
@@ -77,6 +78,14 @@ impl Broker for Refusing {
 
     fn depths<'a>(&'a self, queues: &'a [QueueName]) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>> {
         self.broker.depths(queues)
+    }
+
+    fn announce(&self, topic: &str, payload: Bytes) {
+        self.broker.announce(topic, payload);
+    }
+
+    fn listen(&self, topic: &str) -> Listener {
+        self.broker.listen(topic)
     }
 
     fn state(&self) -> BrokerState {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker::{
-    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Publish, PublishError, QueueName, Subscription, Topology,
+    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Listener, Publish, PublishError, QueueName, Subscription,
+    Topology,
 };
 use broker_embedded::Embedded;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use worker::Config;
 
@@ -60,6 +62,14 @@ impl Broker for UnderAlarm {
 
     fn depths<'a>(&'a self, queues: &'a [QueueName]) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>> {
         self.broker.depths(queues)
+    }
+
+    fn announce(&self, topic: &str, payload: Bytes) {
+        self.broker.announce(topic, payload);
+    }
+
+    fn listen(&self, topic: &str) -> Listener {
+        self.broker.listen(topic)
     }
 
     fn state(&self) -> BrokerState {

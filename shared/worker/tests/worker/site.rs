@@ -21,7 +21,7 @@ use worker::{
 };
 
 /// Far beyond what a loaded machine takes.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 
 const KEY: &str = "thing.happened";

@@ -4,6 +4,7 @@
 mod bad_input;
 mod kills;
 mod layout;
+mod metrics;
 mod orders;
 mod pages;
 mod shop;
@@ -33,6 +34,7 @@ on_all_parts!(
     orders::the_same_order_posted_five_times_at_once_is_one_order,
     orders::one_key_with_another_order_is_never_a_second_order,
     orders::five_hundred_buyers_of_a_hundred_units_leave_exactly_a_hundred_confirmed,
+    metrics::what_a_shop_does_is_counted_in_every_role,
     pages::a_page_event_batch_posted_twice_counts_once,
     bad_input::a_malformed_request_gets_a_problem_that_names_every_wrong_field,
     bad_input::a_malformed_message_put_into_a_queue_by_hand_is_parked_while_its_neighbours_pass,

@@ -168,6 +168,11 @@ impl Shop {
         format!("{}{path}", self.url("ingress"))
     }
 
+    /// A URL of the process that runs `role`.
+    pub(crate) fn at(&self, role: &'static str, path: &str) -> String {
+        format!("{}{path}", self.url(role))
+    }
+
     /// A URL of the storefront.
     pub(crate) fn storefront(&self, path: &str) -> String {
         format!("{}{path}", self.url("storefront"))

@@ -1,0 +1,104 @@
+//! What is looked at now and then to be shown at `/metrics`: depths of queues, connections of databases, the cache.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use broker::{Broker, BrokerError, Depth, QueueName};
+use cache::Cache;
+use service::metrics::{Family, Metrics};
+use store::Databases;
+use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
+
+static READY: Family = Family::gauge(
+    "millpond_queue_ready_messages",
+    "Messages that wait for a consumer; the same from every process that looks, absent while the broker does not say",
+    &["broker", "queue"],
+);
+static CONSUMERS: Family = Family::gauge(
+    "millpond_queue_consumers",
+    "Consumers of a queue; the same from every process that looks, absent while the broker does not say",
+    &["broker", "queue"],
+);
+static CONNECTIONS: Family = Family::gauge(
+    "millpond_db_client_connections",
+    "Open connections of a database's pools, by pool (write: transactions, read: everything else) and state",
+    &["database", "pool", "state"],
+);
+static CONNECTIONS_MAX: Family = Family::gauge(
+    "millpond_db_client_connections_max",
+    "Connections that a database's pool may have",
+    &["database", "pool"],
+);
+static CACHE_REQUESTS: Family = Family::counter(
+    "millpond_cache_requests_total",
+    "Looks into the cache for an order's status, by result: hit or miss",
+    &["result"],
+);
+static CACHE_ERRORS: Family = Family::counter(
+    "millpond_cache_errors_total",
+    "Calls to the cache that failed, ran out of time or met its open breaker",
+    &[],
+);
+static CACHE_UP: Family = Family::gauge("millpond_cache_available", "Whether the cache answers: 1, else 0", &[]);
+
+/// Depths are shown for this many looks; older ones are not known any more.
+const LOOKS: u32 = 3;
+
+/// Asks `broker` for the depth of `queues` every so often until `stop`.
+pub(crate) async fn watch_depths(
+    broker: Arc<dyn Broker>,
+    name: &'static str,
+    queues: BTreeSet<QueueName>,
+    every: Duration,
+    metrics: &Metrics,
+    stop: CancellationToken,
+) {
+    let latest: Arc<Mutex<Option<(Instant, Vec<Depth>)>>> = Arc::default();
+    let shown = Arc::clone(&latest);
+    metrics.sample(&[&READY, &CONSUMERS], move |samples| {
+        let latest = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, depths)) = latest.as_ref().filter(|(at, _)| at.elapsed() < every * LOOKS) else { return };
+        for depth in depths {
+            samples.number(&READY, &[name, depth.queue.as_str()], depth.ready);
+            samples.number(&CONSUMERS, &[name, depth.queue.as_str()], u64::from(depth.consumers));
+        }
+    });
+    let queues = Vec::from_iter(queues);
+    let mut look = interval(every);
+    while stop.run_until_cancelled(look.tick()).await.is_some() {
+        match broker.depths(&queues).await {
+            Ok(depths) => *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), depths)),
+            Err(BrokerError::Closed) => return,
+            Err(error) => tracing::debug!(%error, broker = name, "the depths of the queues are not known"),
+        }
+    }
+}
+
+/// Shows the pools of every database.
+pub(crate) fn show_databases(databases: &Databases, metrics: &Metrics) {
+    let databases = databases.databases().to_vec();
+    metrics.sample(&[&CONNECTIONS, &CONNECTIONS_MAX], move |samples| {
+        for database in &databases {
+            for (pool, connections) in ["write", "read"].into_iter().zip(database.connections()) {
+                let labels = [database.name(), pool];
+                samples.number(&CONNECTIONS, &[labels[0], pool, "used"], u64::from(connections.used));
+                samples.number(&CONNECTIONS, &[labels[0], pool, "idle"], u64::from(connections.idle));
+                samples.number(&CONNECTIONS_MAX, &labels, u64::from(connections.max));
+            }
+        }
+    });
+}
+
+/// Shows what the cache counts.
+pub(crate) fn show_cache(cache: &Arc<Cache>, metrics: &Metrics) {
+    let cache = Arc::clone(cache);
+    metrics.sample(&[&CACHE_REQUESTS, &CACHE_ERRORS, &CACHE_UP], move |samples| {
+        let stats = cache.stats();
+        samples.count(&CACHE_REQUESTS, &["hit"], stats.hits);
+        samples.count(&CACHE_REQUESTS, &["miss"], stats.misses);
+        samples.count(&CACHE_ERRORS, &[], stats.errors);
+        samples.number(&CACHE_UP, &[], u64::from(cache.is_available()));
+    });
+}

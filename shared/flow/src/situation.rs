@@ -1,0 +1,126 @@
+//! A queue in the words that everyone reads: dashboard, terminal, an operator on the phone.
+
+use std::time::Duration;
+
+use crate::beat::LimitedBy;
+use crate::drain::{Drain, grouped};
+
+/// What is known of a queue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Situation<'a> {
+    /// What waits in it, in the plural: orders.
+    pub what: &'a str,
+    /// How many of it; `None` where the broker does not say.
+    pub waiting: Option<u64>,
+    /// The age of the oldest; `None` where no worker says.
+    pub oldest: Option<Duration>,
+    /// When it will be empty.
+    pub drain: Drain,
+    /// What holds its workers up; `None` where no worker says.
+    pub limited_by: Option<LimitedBy>,
+}
+
+impl Situation<'_> {
+    /// One sentence on what happens, and one on what limits it. `at` names the time of day that is so far away: 14:07.
+    pub fn sentence(&self, at: impl FnOnce(Duration) -> String) -> String {
+        let what = self.what;
+        let Some(waiting) = self.waiting else {
+            return format!("Nobody says how many {what} are waiting: the broker does not answer.");
+        };
+        let at_once = matches!(self.drain, Drain::In(time) if time < Duration::from_secs(1));
+        if waiting == 0 || at_once {
+            return format!(
+                "Keeping up: {} {what} waiting.",
+                if waiting == 0 { "no".to_owned() } else { grouped(waiting) }
+            );
+        }
+        let begin = match self.drain {
+            Drain::In(_) | Drain::Empty => "Absorbing a spike",
+            Drain::Growing => "Filling up",
+            Drain::Unknown => "Waiting",
+        };
+        let mut text = format!("{begin}: {} {what} waiting", grouped(waiting));
+        if let Some(age) = self.oldest {
+            text.push_str(", oldest ");
+            text.push_str(&span(age));
+        }
+        match self.drain {
+            Drain::In(time) => {
+                text.push_str(", clear by ");
+                text.push_str(&at(time));
+            }
+            Drain::Growing => text.push_str(", and growing"),
+            Drain::Empty | Drain::Unknown => {}
+        }
+        text.push_str(". ");
+        text.push_str(match self.limited_by {
+            None => "No worker says what limits it.",
+            Some(LimitedBy::Idle) => "Its workers are idle: look whether they take from this queue.",
+            Some(LimitedBy::Busy) => "Limited by the workers; more of them will help.",
+            Some(LimitedBy::Budget) => "Limited by the database budget; more workers won't help.",
+            Some(LimitedBy::Database) => "The database does not answer; nothing is lost, and more workers won't help.",
+        });
+        text
+    }
+}
+
+/// A span of time as people say it: 41 s, 12 min, 3 h.
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7_199 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPIKE: Situation<'_> = Situation {
+        what: "orders",
+        waiting: Some(18_400),
+        oldest: Some(Duration::from_secs(41)),
+        drain: Drain::In(Duration::from_mins(3)),
+        limited_by: Some(LimitedBy::Budget),
+    };
+
+    fn said(situation: Situation<'_>) -> String {
+        situation.sentence(|after| {
+            assert_eq!(after, Duration::from_mins(3));
+            "14:07".to_owned()
+        })
+    }
+
+    #[test]
+    fn a_spike_is_told_with_its_end_and_its_limit() {
+        assert_eq!(
+            said(SPIKE),
+            "Absorbing a spike: 18,400 orders waiting, oldest 41 s, clear by 14:07. Limited by the database budget; more \
+             workers won't help."
+        );
+        assert_eq!(
+            said(Situation { drain: Drain::Growing, limited_by: Some(LimitedBy::Busy), ..SPIKE }),
+            "Filling up: 18,400 orders waiting, oldest 41 s, and growing. Limited by the workers; more of them will help."
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_made_up() {
+        assert_eq!(
+            said(Situation { oldest: None, drain: Drain::Unknown, limited_by: None, ..SPIKE }),
+            "Waiting: 18,400 orders waiting. No worker says what limits it."
+        );
+        assert!(said(Situation { waiting: None, ..SPIKE }).starts_with("Nobody says how many orders"));
+    }
+
+    #[test]
+    fn a_queue_that_keeps_up_is_told_so() {
+        assert_eq!(
+            said(Situation { waiting: Some(0), drain: Drain::Empty, ..SPIKE }),
+            "Keeping up: no orders waiting."
+        );
+        let soon = Drain::In(Duration::from_millis(200));
+        assert_eq!(said(Situation { waiting: Some(60), drain: soon, ..SPIKE }), "Keeping up: 60 orders waiting.");
+    }
+}
