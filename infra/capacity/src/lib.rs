@@ -1,28 +1,28 @@
-//! What the system can carry, measured from outside: planned [`Shape`]s of load, an open-loop [`generate`], a
-//! [`Journal`] of every attempt and answer, and [`verify`], the oracle that holds the journal against the databases.
-//!
-//! # Guarantees
-//! - **Open loop.** Arrival times are planned before the run; a slow answer does not slow the next request, and latency
-//!   counts from the planned time (Gil Tene's "coordinated omission" is thereby avoided).
-//! - **The journal knows more than the system.** An attempt is written before its request is sent, its answer before it
-//!   is counted. `lost` and `duplicated` come from this journal held against the database, never from the system's own
-//!   counters.
-//! - Bounded: at most [`Config::max_in_flight`] requests wait for answers. One that finds no place waits, and the wait
-//!   counts as latency.
-//!
-//! # Refused
-//! A closed loop (it measures its own patience), and sampling the journal (a lost order hides in what was not sampled).
+//! What the system can carry.
 
-mod client;
 mod generator;
+mod html;
 mod journal;
+mod line;
 mod live;
+mod mix;
+mod observe;
+mod plan;
+mod rates;
+mod report;
+mod request;
 mod shape;
+mod target;
 mod verify;
 
-pub use client::{Answer, Client};
-pub use generator::{Config, Outcome, generate};
-pub use journal::{Attempt, Entry, Journal, JournalError, read};
-pub use live::Live;
+pub use generator::{Config, Load, Outcome, generate};
+pub use html::html;
+pub use journal::{Attempt, Entry, Journal, JournalError, Sync, read};
+pub use live::{Counts, Latency, Live, Second, Snapshot};
+pub use mix::{Article, Events, Mix, MixError, Popularity, What};
+pub use observe::{Look, Observer, Queues};
+pub use rates::{BadRow, read_rates};
+pub use report::{Described, Milliseconds, Observed, Point, Report};
 pub use shape::{Phase, Shape};
-pub use verify::{Finding, verify};
+pub use target::{Target, TargetError};
+pub use verify::{Claims, ClaimsError, Finding, settled, verify};
