@@ -30,20 +30,24 @@
     };
   };
 
+  const frame = (picture) => {
+    const [figure, title, note, canvas] = ["figure", "h2", "p", "div"].map((name) => document.createElement(name));
+    title.textContent = picture.title;
+    note.className = "note";
+    note.textContent = picture.note;
+    figure.append(title, note, canvas);
+    place.append(figure);
+    return canvas;
+  };
+
   const draw = () => {
     place.replaceChildren();
-    for (const picture of report.pictures) {
-      const figure = document.createElement("figure");
-      const title = document.createElement("h2");
-      title.textContent = picture.title;
-      const note = document.createElement("p");
-      note.className = "note";
-      note.textContent = picture.note;
-      const canvas = document.createElement("div");
-      figure.append(title, note, canvas);
-      place.append(figure);
-      new uPlot(options(picture, canvas.clientWidth), [report.seconds, ...picture.lines.map((line) => line.values)], canvas);
-    }
+    // All frames first: how wide one is depends on how many there are.
+    const canvases = report.pictures.map(frame);
+    report.pictures.forEach((picture, at) => {
+      const data = [report.seconds, ...picture.lines.map((line) => line.values)];
+      new uPlot(options(picture, canvases[at].clientWidth), data, canvases[at]);
+    });
   };
 
   draw();

@@ -136,12 +136,12 @@ fn pictures(report: &Report) -> Vec<Picture> {
             lines: vec![line("orders stored", 2, |point| point.stored_per_s)],
         },
         Picture {
-            title: "Page events counted",
-            note: "Page events that analytics took in each second.",
+            title: "Page events",
+            note: "Events in each second: in requests that were taken, and counted by analytics.",
             unit: "events/s",
             lines: vec![
                 line("accepted", 1, |point| some(point.events_accepted)),
-                line("counted", 2, |point| point.events_counted_per_s.filter(|rate| *rate > 0.0)),
+                line("counted", 2, |point| point.events_counted_per_s),
             ],
         },
         Picture {
@@ -155,6 +155,9 @@ fn pictures(report: &Report) -> Vec<Picture> {
         },
     ];
     let mut pictures: Vec<Picture> = pictures.into();
+    if report.events_accepted == 0 {
+        pictures.retain(|picture| picture.title != "Page events");
+    }
     for picture in &mut pictures {
         picture.lines.retain(|line| line.values.iter().any(Option::is_some));
         // A line that is there in some seconds is zero in the others, where it counts things.

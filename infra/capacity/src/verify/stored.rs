@@ -130,7 +130,7 @@ pub(super) async fn stock(database: &Database, audit: &mut Audit<'_>) -> Result<
     let sql = "SELECT region, sku, CAST(sum(on_hand) AS bigint) AS on_hand, CAST(sum(reserved) AS bigint) AS reserved, \
                CAST(sum(shortfall) AS bigint) AS shortfall, CAST(sum(taken) AS bigint) AS taken FROM (\
                SELECT region, sku, on_hand, reserved, shortfall, 0 AS taken FROM stock UNION ALL \
-               SELECT region, sku, 0, 0, 0, reserved_change FROM stock_movements WHERE kind = 'order') AS both \
+               SELECT region, sku, 0, 0, 0, reserved_change FROM stock_movements WHERE kind = 'order') AS sides \
                GROUP BY region, sku";
     for row in rows(database, sql, []).await? {
         let stock = Stock {

@@ -22,9 +22,9 @@ async fn loaded(shop: &Shop) -> Result<Value> {
 }
 
 /// What `load verify` finds, and whether it ended with success.
-async fn verified(shop: &Shop) -> Result<(bool, Value)> {
+async fn verified(shop: &Shop, wait: &str) -> Result<(bool, Value)> {
     let args = ["--config", "millpond.toml", "load", "verify", "--journal", "run.jsonl", "--report", "found.json"];
-    let (status, printed) = run(shop.folder(), &[args.as_slice(), &["--wait", "20s"]].concat()).await?;
+    let (status, printed) = run(shop.folder(), &[args.as_slice(), &["--wait", wait]].concat()).await?;
     let found = std::fs::read(shop.folder().join("found.json")).with_context(|| printed)?;
     Ok((status.success(), serde_json::from_slice(&found)?))
 }
@@ -42,7 +42,7 @@ pub(crate) async fn a_load_run_is_reported_and_its_journal_agrees_with_the_datab
     let page = std::fs::read_to_string(shop.folder().join("report.html"))?;
     assert!(page.contains("Queue depth") && page.contains("Latency"), "the page has its pictures");
 
-    let (clean, found) = verified(&shop).await?;
+    let (clean, found) = verified(&shop, "20s").await?;
     assert!(clean, "{found}");
     assert_eq!((&found["accepted"], &found["events_counted"]), (&orders.into(), &events.into()), "{found}");
     assert_eq!(found["states"]["confirmed"], shop.orders_in("confirmed").await?, "{found}");
@@ -61,10 +61,10 @@ pub(crate) async fn what_was_lost_or_sold_twice_is_found_and_is_an_exit_status(p
     };
     // A movement goes: its units will be sold again. Then an order goes, and another one's units are taken again.
     change("DELETE FROM stock_movements WHERE reference = (SELECT min(reference) FROM stock_movements)").await?;
-    let (clean, found) = verified(&shop).await?;
+    let (clean, found) = verified(&shop, "20s").await?;
     assert!(!clean && found["oversold"] == 1 && found["lost"] == 0, "{found}");
     change("DELETE FROM orders WHERE id IN (SELECT id FROM orders ORDER BY id DESC LIMIT 1)").await?;
-    let (clean, found) = verified(&shop).await?;
+    let (clean, found) = verified(&shop, "1s").await?;
     assert!(!clean && found["lost"] == 1, "{found}");
     Ok(())
 }

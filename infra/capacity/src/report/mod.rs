@@ -320,19 +320,27 @@ fn points(seconds: &[Second], looks: &[Look]) -> Vec<Point> {
         let (before, look) = (pair[0], pair[1]);
         let passed = look.at.saturating_sub(before.at).as_secs_f64().max(0.001);
         let rate = |now: Option<u64>, then: Option<u64>| Some(rounded(real(now?.saturating_sub(then?)) / passed));
-        // Looks are taken at full seconds, some milliseconds late.
-        let at = (before.at + Duration::from_millis(500)).as_secs();
-        let at = usize::try_from(at).unwrap_or(usize::MAX);
-        let Some(point) = points.get_mut(at) else { continue };
-        point.stored_per_s = rate(look.stored, before.stored);
-        point.events_counted_per_s = rate(look.counted, before.counted);
-        point.rows_per_s = rate(look.rows, before.rows);
-        point.commits_per_s = rate(look.commits, before.commits);
-        point.events_queue = look.events_waiting;
-        let accepted = orders.get(at).or(orders.last()).copied().unwrap_or(0);
-        point.queue = look.orders_waiting.or(look.stored.map(|stored| accepted.saturating_sub(stored)));
+        // A look that came late stands for every second since the one before.
+        let from = second(before.at);
+        for (at, point) in points.iter_mut().enumerate().take(second(look.at).max(from + 1)).skip(from) {
+            let accepted = orders.get(at).or(orders.last()).copied().unwrap_or(0);
+            *point = Point {
+                queue: look.orders_waiting.or(look.stored.map(|stored| accepted.saturating_sub(stored))),
+                events_queue: look.events_waiting,
+                stored_per_s: rate(look.stored, before.stored),
+                events_counted_per_s: rate(look.counted, before.counted),
+                rows_per_s: rate(look.rows, before.rows),
+                commits_per_s: rate(look.commits, before.commits),
+                ..*point
+            };
+        }
     }
     points
+}
+
+/// Looks are taken at full seconds, some milliseconds late.
+fn second(at: Duration) -> usize {
+    usize::try_from((at + Duration::from_millis(500)).as_secs()).unwrap_or(usize::MAX - 1)
 }
 
 /// Counts here stay far below 2^52, where a float would begin to skip.
@@ -349,3 +357,6 @@ fn rounded(number: f64) -> f64 {
 fn ms(us: u64) -> f64 {
     real(us) / 1_000.0
 }
+
+#[cfg(test)]
+mod tests;
