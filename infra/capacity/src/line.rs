@@ -82,15 +82,12 @@ impl Socket {
             self.stream = None;
         }
         if self.stream.is_none() {
-            match self.target.connect().await {
-                Ok(stream) => {
-                    self.stream = Some(stream);
-                    self.pause = FIRST_PAUSE;
-                }
-                Err(_) => {
-                    sleep(self.pause).await;
-                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-                }
+            if let Ok(stream) = self.target.connect().await {
+                self.stream = Some(stream);
+                self.pause = FIRST_PAUSE;
+            } else {
+                sleep(self.pause).await;
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
         }
         self.stream.as_mut()
@@ -109,18 +106,14 @@ impl Line for Socket {
             Ok(()) => read(stream, &mut self.input).await,
             Err(error) => Err(error),
         };
-        match exchanged {
-            Ok(answer) => {
-                if answer.closes {
-                    self.stream = None;
-                }
-                answer.reply
-            }
-            Err(_) => {
-                self.stream = None;
-                Reply::Nothing
-            }
+        let Ok(Answer { reply, closes }) = exchanged else {
+            self.stream = None;
+            return Reply::Nothing;
+        };
+        if closes {
+            self.stream = None;
         }
+        reply
     }
 
     fn hang_up(&mut self) {
@@ -239,7 +232,7 @@ mod tests {
             let mut request = vec![0; 4096];
             for answer in answers {
                 let _ = stream.read(&mut request).await;
-                for part in answer.split("|") {
+                for part in answer.split('|') {
                     stream.write_all(part.as_bytes()).await.unwrap();
                     tokio::task::yield_now().await;
                 }

@@ -21,7 +21,7 @@ impl Phase {
 
     /// Requests that it plans, with their fraction.
     fn requests(&self) -> f64 {
-        (self.from_per_s + self.to_per_s) / 2.0 * self.lasts.as_secs_f64()
+        f64::midpoint(self.from_per_s, self.to_per_s) * self.lasts.as_secs_f64()
     }
 
     /// When so many of its requests are planned, seconds from its begin. The rate is `from + slope t`, so the number is

@@ -54,7 +54,7 @@ pub(crate) enum Verb {
     /// Read products, prices and stock counts from a CSV file: all of its lines, or none.
     Import(ImportArgs),
     /// Send orders and page events at planned times and measure the answers; hold the journal against the databases.
-    Load(LoadArgs),
+    Load(Box<LoadArgs>),
     /// Reach every part and say in plain words what is wrong.
     Doctor,
 }

@@ -41,7 +41,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Config { what } => verbs::config::run(what.as_ref(), settings),
         Verb::Keys { what } => verbs::keys::run(&settings()?, &what),
         Verb::Import(args) => verbs::import::run(&settings()?, &args).await,
-        Verb::Load(args) => verbs::load::run(args, configured, settings).await,
+        Verb::Load(args) => verbs::load::run(*args, configured, settings).await,
         Verb::Doctor => verbs::doctor::run(&settings()?).await,
     }
 }

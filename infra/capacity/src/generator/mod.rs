@@ -72,8 +72,8 @@ pub async fn generate(
 ) -> Result<Outcome, JournalError> {
     let requests = Arc::new(Requests::new(&mix, target.authority(), api_key));
     let target = Arc::new(target);
-    let line = || Socket::new(Arc::clone(&target), Arc::clone(&requests));
-    let outcome = drive(config, load, mix, line, Journal::pen(journal.as_ref()), live, stop).await;
+    let socket = || Socket::new(Arc::clone(&target), Arc::clone(&requests));
+    let outcome = drive(config, load, mix, socket, Journal::pen(journal.as_ref()), live, stop).await;
     if let Some(journal) = journal {
         journal.finish().await?;
     }
@@ -94,7 +94,7 @@ async fn drive<L: Line + 'static>(
     config: Config,
     load: Load,
     mix: Mix,
-    line: impl Fn() -> L,
+    connect: impl Fn() -> L,
     pen: Pen,
     live: Arc<Live>,
     stop: CancellationToken,
@@ -116,8 +116,8 @@ async fn drive<L: Line + 'static>(
     });
     let mut connections = JoinSet::new();
     for _ in 0..config.connections.max(1) {
-        let (run, line) = (Arc::clone(&run), line());
-        connections.spawn(async move { run.serve(line).await });
+        let (run, connection) = (Arc::clone(&run), connect());
+        connections.spawn(async move { run.serve(connection).await });
     }
     let mut look = interval(LOOK_EVERY);
     let mut served = Ok(());

@@ -27,8 +27,8 @@ async fn run(config: Config, load: Load, answers_in: &[Duration]) -> (Outcome, S
     let article = Article { sku: "MUG".to_owned(), unit_price_minor: 1 };
     let mix = Mix::orders("run", "EUR", vec![article], Popularity::InTurn, 1).unwrap();
     let (live, stop) = (Arc::new(Live::default()), CancellationToken::new());
-    let line = || Slow(answers_in.iter().copied().collect());
-    let outcome = drive(config, load, mix, line, Journal::pen(None), Arc::clone(&live), stop).await.unwrap();
+    let connect = || Slow(answers_in.iter().copied().collect());
+    let outcome = drive(config, load, mix, connect, Journal::pen(None), Arc::clone(&live), stop).await.unwrap();
     (outcome, live.snapshot())
 }
 
@@ -90,9 +90,9 @@ async fn a_stop_ends_the_run_and_keeps_what_was_in_flight() {
     let article = Article { sku: "MUG".to_owned(), unit_price_minor: 1 };
     let mix = Mix::orders("run", "EUR", vec![article], Popularity::InTurn, 1).unwrap();
     let (live, stop) = (Arc::new(Live::default()), CancellationToken::new());
-    let load = Load::Open(Shape::constant(10.0, Duration::from_secs(60)));
-    let line = || Slow([ms(400)].into());
-    let driven = drive(one_connection(), load, mix, line, Journal::pen(None), Arc::clone(&live), stop.clone());
+    let load = Load::Open(Shape::constant(10.0, Duration::from_mins(1)));
+    let connect = || Slow([ms(400)].into());
+    let driven = drive(one_connection(), load, mix, connect, Journal::pen(None), Arc::clone(&live), stop.clone());
     let stopping = async {
         sleep(ms(950)).await;
         stop.cancel();

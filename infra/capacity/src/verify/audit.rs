@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::Finding;
-use super::claims::{Claims, Fate};
+use super::claims::{Claims, Fate, Owner};
 
 /// An order as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +59,10 @@ impl<'a> Audit<'a> {
 
     /// An order with its lines, one for each SKU.
     pub(super) fn order(&mut self, order: &Order, lines: &[Line]) {
-        if let Some(number) = self.claims.of_key(&order.key) {
-            self.own(order, number);
+        match self.claims.owner(&order.key) {
+            Owner::Attempt(n) => self.own(order, n),
+            Owner::Nobody => self.finding.unexpected += 1,
+            Owner::Others => {}
         }
         for line in lines {
             let due = if order.state == "confirmed" { line.ordered } else { 0 };
@@ -71,12 +73,8 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// An order under a key of this run.
-    fn own(&mut self, order: &Order, number: Option<u64>) {
-        let Some(n) = number else {
-            self.finding.unexpected += 1;
-            return;
-        };
+    /// An order under the key of attempt `n`.
+    fn own(&mut self, order: &Order, n: u64) {
         let claim = self.claims.fate(n);
         let first = usize::try_from(n).ok().and_then(|n| self.met.get_mut(n)).is_none_or(|met| {
             *met = met.saturating_add(1);
@@ -184,7 +182,9 @@ mod tests {
         let mut stock = Stock { on_hand: 10, reserved: 2, shortfall: 0, taken: 2 };
         change(&mut orders, &mut stock);
         let mut audit = Audit::new(claims);
-        orders.iter().for_each(|(order, lines)| audit.order(order, lines));
+        for (order, lines) in &orders {
+            audit.order(order, lines);
+        }
         audit.stock(1, "MUG".to_owned(), stock);
         audit.finish()
     }

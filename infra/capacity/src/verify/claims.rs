@@ -35,6 +35,17 @@ pub(super) struct Claim {
     pub(super) id: Uuid,
 }
 
+/// Whose a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// That of this attempt, sent or not.
+    Attempt(u64),
+    /// One of this run that it had not even reserved.
+    Nobody,
+    /// Not of this run.
+    Others,
+}
+
 /// Why a journal can't be judged.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimsError {
@@ -56,7 +67,7 @@ pub struct Claims {
     /// Attempts below it may have been sent although no line says so; 0 once the generator ended by itself.
     reserved: u64,
     ended: bool,
-    claims: Vec<Claim>,
+    by_number: Vec<Claim>,
     /// Keys that were answered with two different ids.
     pub(super) split_keys: u64,
     /// Page events answered 2xx.
@@ -127,23 +138,24 @@ impl Claims {
     }
 
     pub(super) fn all(&self) -> &[Claim] {
-        &self.claims
+        &self.by_number
     }
 
-    /// The claim of the attempt whose key this is; `None` for a key of somebody else. An attempt beyond everything that
-    /// was reserved has no claim either, and gets `Some(None)`.
-    pub(super) fn of_key(&self, key: &str) -> Option<Option<u64>> {
-        let number = key.strip_prefix(&self.run)?.strip_prefix('-')?;
-        let known = number.parse::<u64>().ok().filter(|n| {
-            // "007" is not the key of attempt 7.
-            n.to_string() == number && *n < self.reserved
-        });
-        Some(known)
+    /// Whose key this is.
+    pub(super) fn owner(&self, key: &str) -> Owner {
+        let Some(number) = key.strip_prefix(&self.run).and_then(|rest| rest.strip_prefix('-')) else {
+            return Owner::Others;
+        };
+        // "07" is not the key of attempt 7.
+        match number.parse::<u64>() {
+            Ok(n) if n < self.reserved && n.to_string() == number => Owner::Attempt(n),
+            _ => Owner::Nobody,
+        }
     }
 
     /// What is known of attempt `n`.
     pub(super) fn fate(&self, n: u64) -> Claim {
-        let written = usize::try_from(n).ok().and_then(|n| self.claims.get(n)).copied().unwrap_or_default();
+        let written = usize::try_from(n).ok().and_then(|n| self.by_number.get(n)).copied().unwrap_or_default();
         // A generator that was killed may have sent what it did not come to write.
         let fate = if written.fate == Fate::Unwritten && !self.ended { Fate::Unknown } else { written.fate };
         Claim { fate, ..written }
@@ -154,10 +166,10 @@ impl Claims {
             return Err(ClaimsError::Unreserved(n));
         }
         let index = usize::try_from(n).map_err(|_| ClaimsError::Unreserved(n))?;
-        if self.claims.len() <= index {
-            self.claims.resize(index + 1, Claim::default());
+        if self.by_number.len() <= index {
+            self.by_number.resize(index + 1, Claim::default());
         }
-        Ok(&mut self.claims[index])
+        Ok(&mut self.by_number[index])
     }
 
     fn answer(&mut self, n: u64, status: Option<u16>, order_id: Option<OrderId>) -> Result<(), ClaimsError> {
@@ -218,11 +230,11 @@ mod tests {
     #[test]
     fn keys_are_told_from_those_of_others() {
         let claims = claims(&[ATTEMPT]).unwrap();
-        assert_eq!(claims.of_key("load-a-7"), Some(Some(7)));
-        assert_eq!(claims.of_key("load-a-100"), Some(None), "beyond what was reserved");
-        assert_eq!(claims.of_key("load-a-07"), Some(None));
-        assert_eq!(claims.of_key("load-ab-7"), None);
-        assert_eq!(claims.of_key("mine"), None);
+        assert_eq!(claims.owner("load-a-7"), Owner::Attempt(7));
+        assert_eq!(claims.owner("load-a-100"), Owner::Nobody, "beyond what was reserved");
+        assert_eq!(claims.owner("load-a-07"), Owner::Nobody);
+        assert_eq!(claims.owner("load-ab-7"), Owner::Others);
+        assert_eq!(claims.owner("mine"), Owner::Others);
     }
 
     #[test]

@@ -58,8 +58,8 @@ pub(crate) struct SendArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where to")]
 pub(crate) struct TargetArgs {
-    /// The ingress: http://127.0.0.1:8080.
-    #[arg(long, value_name = "URL")]
+    /// The ingress.
+    #[arg(long, value_name = "URL", help = "The ingress, such as http://127.0.0.1:8080")]
     pub(crate) url: Option<String>,
     /// A server key of the shop (`millpond keys create`).
     #[arg(long, env = "MILLPOND_LOAD_KEY", hide_env_values = true, value_name = "KEY")]
@@ -102,8 +102,13 @@ pub(crate) struct CourseArgs {
     /// The time at --rate after the spike.
     #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME", requires = "spike")]
     pub(crate) after: Duration,
-    /// A recorded course: CSV with the header offset_s,rate_per_s, in straight lines from row to row.
-    #[arg(long, value_name = "FILE", conflicts_with = "saturate")]
+    /// A recorded course.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "saturate",
+        help = "A recorded course: CSV with the header offset_s,rate_per_s; in straight lines from row to row"
+    )]
     pub(crate) rates: Option<PathBuf>,
     /// No plan: every connection sends its next request once the last is answered. It measures how much is taken, and says
     /// nothing about latency.

@@ -1,5 +1,6 @@
 //! From arguments to a run: everything that can be wrong is said before anything is sent.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::time::Duration;
 
@@ -127,7 +128,7 @@ fn bad_lines(flag: &str, path: &std::path::Display<'_>, bad: &[impl std::fmt::Di
         text = text + "\n  " + &line.to_string();
     }
     if bad.len() > SHOWN {
-        text += &format!("\n  … and {} more", bad.len() - SHOWN);
+        let _ = write!(text, "\n  … and {} more", bad.len() - SHOWN);
     }
     anyhow::Error::msg(text)
 }

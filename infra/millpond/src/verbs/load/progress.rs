@@ -1,5 +1,6 @@
 //! How far the run is: a bar on a terminal, a line every five seconds elsewhere.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -45,14 +46,14 @@ impl Progress {
             self.rates = (rate(counts.sent, self.before.1.sent), rate(counts.accepted, self.before.1.accepted));
             self.before = (at, counts);
         }
-        let line = || line(self.rates, &counts, waiting, look);
+        let text = || describe(self.rates, &counts, waiting, look);
         match &self.bar {
             Some(bar) => {
                 bar.set_position(at.min(self.lasts).as_millis().try_into().unwrap_or(u64::MAX));
-                bar.set_message(line());
+                bar.set_message(text());
             }
             None if at.saturating_sub(self.printed) >= LINE_EVERY => {
-                complain(&format!("{:>4} s  {}", at.as_secs(), line()));
+                complain(&format!("{:>4} s  {}", at.as_secs(), text()));
                 self.printed = at;
             }
             None => {}
@@ -67,16 +68,16 @@ impl Progress {
     }
 }
 
-fn line((sent, accepted): (f64, f64), counts: &Counts, waiting: u64, look: Option<&Look>) -> String {
+fn describe((sent, accepted): (f64, f64), counts: &Counts, waiting: u64, look: Option<&Look>) -> String {
     let refused = counts.refused + counts.unanswered;
     let mut line = format!("{sent:.0}/s sent, {accepted:.0}/s accepted, {} in all, {refused} refused", counts.accepted);
     if waiting + counts.not_sent > 0 {
-        line += &format!(", {waiting} waiting, {} not sent", counts.not_sent);
+        let _ = write!(line, ", {waiting} waiting, {} not sent", counts.not_sent);
     }
     let stored = look.and_then(|look| look.stored);
     let queue = look.and_then(|look| look.orders_waiting);
     if let Some(queue) = queue.or(stored.map(|stored| counts.orders_accepted.saturating_sub(stored))) {
-        line += &format!(", {queue} queued");
+        let _ = write!(line, ", {queue} queued");
     }
     line
 }
@@ -88,10 +89,10 @@ mod tests {
     #[test]
     fn a_line_tells_what_is_not_as_it_should_be() {
         let counts = Counts { accepted: 90, orders_accepted: 90, refused: 4, unanswered: 1, ..Counts::default() };
-        let good = line((100.0, 95.0), &counts, 0, None);
+        let good = describe((100.0, 95.0), &counts, 0, None);
         assert_eq!(good, "100/s sent, 95/s accepted, 90 in all, 5 refused");
         let look = Look { stored: Some(60), ..Look::default() };
-        let late = line((100.0, 95.0), &Counts { not_sent: 3, ..counts }, 7, Some(&look));
+        let late = describe((100.0, 95.0), &Counts { not_sent: 3, ..counts }, 7, Some(&look));
         assert!(late.ends_with(", 7 waiting, 3 not sent, 30 queued"), "{late}");
     }
 }
