@@ -36,8 +36,19 @@ pub(crate) enum Record {
 /// A journal that is being written.
 #[derive(Debug)]
 pub struct Journal {
-    shared: Arc<Shared>,
+    open: Open,
     writer: JoinHandle<Result<(), JournalError>>,
+}
+
+/// Keeps the writer at work: dropped, it writes what it has and ends, so that no thread is left behind a failure.
+#[derive(Debug)]
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.queue().closed = true;
+        self.0.wake.notify_one();
+    }
 }
 
 /// Writes into a journal; cheap to clone.
@@ -60,6 +71,8 @@ struct Queue {
     /// What `reserved` should become.
     wanted: u64,
     closed: bool,
+    /// It was closed on purpose: what has no line was not sent.
+    ended: bool,
     stopped: bool,
 }
 
@@ -95,11 +108,11 @@ impl Journal {
         };
         let path: PathBuf = path.to_owned();
         let writer = tokio::task::spawn_blocking(move || writer.run(&path));
-        Ok(Self { shared, writer })
+        Ok(Self { open: Open(shared), writer })
     }
 
     pub(crate) fn pen(journal: Option<&Self>) -> Pen {
-        Pen(journal.map(|journal| Arc::clone(&journal.shared)))
+        Pen(journal.map(|journal| Arc::clone(&journal.open.0)))
     }
 
     /// Waits until every entry is on disk.
@@ -107,8 +120,8 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Io`] where a write failed, [`JournalError::Stopped`] where the writer panicked.
     pub async fn finish(self) -> Result<(), JournalError> {
-        self.shared.queue().closed = true;
-        self.shared.wake.notify_one();
+        self.open.0.queue().ended = true;
+        drop(self.open);
         self.writer.await.map_err(|_| JournalError::Stopped)?
     }
 }
@@ -190,7 +203,7 @@ impl Writer {
             for record in records.drain(..) {
                 self.record(record)?;
             }
-            if closed {
+            if closed && self.shared.queue().ended {
                 self.out.write_all(b"{\"entry\":\"ended\"}\n")?;
             }
             self.out.flush()?;
@@ -296,6 +309,20 @@ mod tests {
         );
         let again = Journal::create(&path, &mix(), Sync::Group);
         assert!(matches!(again, Err(JournalError::Io { .. })), "another run's journal is never overwritten");
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_is_dropped_leaves_no_thread_behind_and_does_not_say_that_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let journal = Journal::create(&path, &mix(), Sync::Group).unwrap();
+        let pen = Journal::pen(Some(&journal));
+        pen.reserve(0).await.unwrap();
+        pen.write(Record::NotSent { n: 0 });
+        let Journal { open, writer } = journal;
+        drop(open);
+        writer.await.unwrap().unwrap();
+        assert_eq!(entries(&path).last(), Some(&Entry::NotSent { n: 0 }));
     }
 
     #[tokio::test]
