@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::role::RoleArg;
+use crate::verbs::load::args::LoadArgs;
 
 /// An event-driven backend for storefronts: the queue takes the spike, the database sees a steady stream.
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ pub(crate) enum Verb {
     },
     /// Read products, prices and stock counts from a CSV file: all of its lines, or none.
     Import(ImportArgs),
+    /// Send orders and page events at planned times and measure the answers; hold the journal against the databases.
+    Load(Box<LoadArgs>),
     /// Reach every part and say in plain words what is wrong.
     Doctor,
 }

@@ -35,6 +35,7 @@ async fn main() -> ExitCode {
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = || Settings::load(cli.global.config.as_deref(), &cli.global.set);
+    let configured = cli.global.config.is_some() || !cli.global.set.is_empty();
     match cli.verb {
         Verb::Run { roles } => verbs::run::run(settings()?, &role::Role::set(&roles)).await,
         Verb::Demo(args) => verbs::demo::run(args, &cli.global.set).await,
@@ -42,6 +43,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Config { what } => verbs::config::run(what.as_ref(), settings),
         Verb::Keys { what } => verbs::keys::run(&settings()?, &what),
         Verb::Import(args) => verbs::import::run(&settings()?, &args).await,
+        Verb::Load(args) => verbs::load::run(*args, configured, settings).await,
         Verb::Doctor => verbs::doctor::run(&settings()?).await,
     }
 }

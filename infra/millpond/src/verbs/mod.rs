@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod import;
 pub(crate) mod keys;
+pub(crate) mod load;
 pub(crate) mod migrate;
 mod products_csv;
 pub(crate) mod run;

@@ -4,6 +4,7 @@
 mod bad_input;
 mod kills;
 mod layout;
+mod load;
 mod metrics;
 mod orders;
 mod pages;
@@ -40,4 +41,6 @@ on_all_parts!(
     bad_input::a_malformed_message_put_into_a_queue_by_hand_is_parked_while_its_neighbours_pass,
     kills::a_checkout_killed_in_mid_batch_loses_nothing_and_doubles_nothing,
     kills::an_ingress_killed_in_mid_request_loses_nothing_that_it_accepted,
+    load::a_load_run_is_reported_and_its_journal_agrees_with_the_databases,
+    load::what_was_lost_or_sold_twice_is_found_and_is_an_exit_status,
 );

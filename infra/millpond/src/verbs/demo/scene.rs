@@ -1,6 +1,7 @@
 //! What the demo needs before it starts: a scratch folder with a configuration, keys, a database and a catalogue.
 
 use anyhow::Context as _;
+use capacity::Article;
 use flow::Budget;
 use model::Currency;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
@@ -76,9 +77,11 @@ impl Scene {
         say("");
     }
 
-    /// SKUs and prices for the generator; the campaign article comes up as often as any other.
-    pub(super) fn prices(&self) -> Vec<(String, i64)> {
-        self.products.iter().map(|product| (product.sku.to_string(), product.price.minor)).collect()
+    /// What the generator orders; the campaign article comes up as often as any other.
+    pub(super) fn articles(&self) -> Vec<Article> {
+        let article =
+            |product: &ProductEdit| Article { sku: product.sku.to_string(), unit_price_minor: product.price.minor };
+        self.products.iter().map(article).collect()
     }
 
     /// The generator's orders that the database holds.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use capacity::{Client, Journal, Live, Shape};
+use capacity::{Claims, Journal, Live, Load, Mix, Popularity, Shape, Sync, Target};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -22,42 +22,39 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long the drain may take before the demo gives up and reports what is lost.
 const PATIENCE: Duration = Duration::from_mins(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-const MAX_IN_FLIGHT: usize = 512;
+const CONNECTIONS: usize = 512;
 
 /// Sends the spike, watches until everything accepted is stored and published, and holds the journal against the
 /// database. `stop` ends the load early; what was accepted until then is still drained and counted.
 pub(super) async fn run(scene: &Scene, args: &DemoArgs, url: &str, stop: CancellationToken) -> anyhow::Result<Report> {
     let journal_path = scene.folder.path().join("journal.jsonl");
-    let client = Client::new(url, &scene.api_key, ANSWER_WITHIN, MAX_IN_FLIGHT).map_err(anyhow::Error::msg)?;
-    let journal = Journal::create(&journal_path)?;
+    let target = Target::resolve(url, None).await?;
+    let mix = Mix::orders(RUN, CURRENCY, scene.articles(), Popularity::InTurn, 0)?;
+    let journal = Journal::create(&journal_path, &mix, Sync::Group)?;
     let live = Arc::new(Live::default());
     let shape = Shape::spike(args.rate, FACTOR, BEFORE, Duration::from_secs(args.spike_s), AFTER);
     let spike_ends = BEFORE + Duration::from_secs(args.spike_s);
-    let config = capacity::Config {
-        run: RUN.to_owned(),
-        catalogue: scene.prices(),
-        currency: CURRENCY.to_owned(),
-        max_in_flight: MAX_IN_FLIGHT,
-    };
+    let config = capacity::Config { connections: CONNECTIONS, answer_within: ANSWER_WITHIN, ..Default::default() };
     let mut watch = Watch::new(scene, &live, spike_ends);
-    let load = capacity::generate(config, shape, client, journal, Arc::clone(&live), stop);
+    let target = (target, scene.api_key.as_str());
+    let load = capacity::generate(config, Load::Open(shape), mix, target, Some(journal), Arc::clone(&live), stop);
     let mut load = pin!(load);
     let mut look = interval(LOOK_EVERY);
-    let outcome = loop {
+    loop {
         tokio::select! {
-            outcome = &mut load => break outcome?,
+            outcome = &mut load => break outcome.map(drop)?,
             _ = look.tick() => watch.look().await?,
         }
-    };
+    }
     let given_up = Instant::now() + PATIENCE;
     while !watch.is_drained().await? && Instant::now() < given_up {
         look.tick().await;
         watch.look().await?;
     }
     watch.picture.finish();
-    let entries = capacity::read(&journal_path)?;
-    let found = capacity::verify(RUN, &entries, &scene.databases).await.context("the database can't be read")?;
-    Ok(watch.report(&outcome).with_finding(&found))
+    let claims = Claims::read(&journal_path)?;
+    let found = capacity::verify(&claims, &scene.databases).await.context("the database can't be read")?;
+    Ok(watch.report().with_finding(&found))
 }
 
 /// Looks at the two ends of the queue.
@@ -105,14 +102,14 @@ impl<'a> Watch<'a> {
         Ok(self.stored >= self.live.accepted() && self.scene.unpublished().await? == 0)
     }
 
-    fn report(&self, outcome: &capacity::Outcome) -> Report {
-        let p99_us = outcome.latency_us.value_at_quantile(0.99);
+    fn report(&self) -> Report {
+        let p99_us = self.live.snapshot().latency.map_or(0, |latency| latency.p99_us);
         let drained = self.drained_after.unwrap_or_else(|| self.start.elapsed().saturating_sub(self.spike_ends));
         Report {
             peak_in_per_s: self.picture.peak_arrivals(),
             peak_db_per_s: self.picture.peak_database(),
             accepted: 0,
-            not_accepted: self.live.refused() + self.live.unanswered(),
+            not_accepted: self.live.refused() + self.live.unanswered() + self.live.counts().0.not_sent,
             confirmed: 0,
             rejected: 0,
             lost: 0,

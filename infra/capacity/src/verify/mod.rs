@@ -1,0 +1,84 @@
+//! The oracle: what the generator knows, held against what the databases hold. It trusts no counter of the system.
+//!
+//! Orders are read in the order of their ids, some thousands at a time, with their lines and the movements of stock that
+//! carry their id; what remains in memory is a few bytes for each attempt of the journal and a sum for each article.
+
+mod audit;
+mod claims;
+mod settled;
+mod stored;
+
+use std::collections::BTreeMap;
+
+use sea_orm::DbErr;
+use serde::Serialize;
+use store::Databases;
+
+pub use claims::{Claims, ClaimsError};
+
+use audit::Audit;
+
+/// What was found. `lost`, `duplicated`, `unexpected` and `oversold` are 0, or something is broken.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Finding {
+    /// Orders that were answered 202.
+    pub accepted: u64,
+    /// Accepted orders in state `confirmed`.
+    pub confirmed: u64,
+    /// Accepted orders in state `rejected`.
+    pub rejected: u64,
+    /// Accepted orders by state, rejected ones with their reason.
+    pub states: BTreeMap<String, u64>,
+    /// Orders whose outcome the generator does not know (a 5xx, no answer, a generator that was killed) and that exist.
+    pub unknown_stored: u64,
+    /// Those that do not. Either is fine.
+    pub unknown_absent: u64,
+    /// Page events that were answered 2xx.
+    pub events_accepted: u64,
+    /// Page events of the run that analytics took, each id once.
+    pub events_counted: u64,
+    /// Accepted orders in no terminal state, or in none at all; accepted page events that were not counted.
+    pub lost: u64,
+    /// Units of an order that were taken more than once (counted by order and SKU); keys that are stored or were answered
+    /// with more than one order; page events that were counted more than once.
+    pub duplicated: u64,
+    /// Orders under a key of this run that nobody sent, or that were refused; page events that nobody sent.
+    pub unexpected: u64,
+    /// Units promised beyond what there was.
+    pub oversold: u64,
+}
+
+impl Finding {
+    /// Whether every promise was kept.
+    pub fn is_clean(&self) -> bool {
+        self.lost == 0 && self.duplicated == 0 && self.unexpected == 0 && self.oversold == 0
+    }
+}
+
+/// Holds a journal against every region's database. Call it when nothing is under way any more ([`settled`]). Orders of
+/// others are held to the ledger like all, and are not expected to be attempted.
+///
+/// # Errors
+/// The database's.
+pub async fn verify(claims: &Claims, databases: &Databases) -> Result<Finding, DbErr> {
+    let mut audit = Audit::new(claims);
+    for database in databases.databases() {
+        stored::orders(database, &mut audit).await?;
+        stored::stock(database, &mut audit).await?;
+    }
+    if claims.sent_events() {
+        let (seen, counted) = stored::events(databases.analytics(), claims.run()).await?;
+        audit.events(seen, counted);
+    }
+    Ok(audit.finish())
+}
+
+/// Whether everything that the journal's run set off has probably come to rest: the outboxes are empty, and a sample of
+/// accepted orders, the last ones among them, and every accepted page event have arrived. [`verify`] then says it for
+/// certain.
+///
+/// # Errors
+/// The database's.
+pub async fn settled(claims: &Claims, databases: &Databases) -> Result<bool, DbErr> {
+    settled::settled(claims, databases).await
+}

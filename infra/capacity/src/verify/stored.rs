@@ -1,0 +1,178 @@
+//! What the databases hold, read in chunks.
+
+use std::collections::HashMap;
+
+use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
+use store::{Backend, Database, bind};
+use uuid::Uuid;
+
+use super::audit::{Audit, Line, Order, Stock};
+
+/// Orders of one chunk: some megabytes with everything that belongs to them.
+const CHUNK: usize = 4_000;
+
+async fn rows(
+    database: &Database,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<QueryResult>, DbErr> {
+    database.read().query_all_raw(database.statement(sql, values)).await
+}
+
+/// Every order of a database, in the order of their ids.
+pub(super) async fn orders(database: &Database, audit: &mut Audit<'_>) -> Result<(), DbErr> {
+    let sql = format!(
+        "SELECT id, region, state, reason ->> 'code' AS reason, idempotency_key FROM orders WHERE id > $1 ORDER BY id \
+         LIMIT {CHUNK}"
+    );
+    let mut after = Uuid::nil();
+    loop {
+        let chunk: Vec<Order> =
+            rows(database, &sql, [after.into()]).await?.iter().map(order).collect::<Result<_, _>>()?;
+        let Some(last) = chunk.last().map(|order| order.id) else { return Ok(()) };
+        let mut lines = lines(database, &chunk, after, last).await?;
+        for order in &chunk {
+            audit.order(order, &lines.remove(&order.id).unwrap_or_default());
+        }
+        after = last;
+    }
+}
+
+fn order(row: &QueryResult) -> Result<Order, DbErr> {
+    Ok(Order {
+        id: row.try_get("", "id")?,
+        region: row.try_get("", "region")?,
+        state: row.try_get("", "state")?,
+        reason: row.try_get("", "reason")?,
+        key: row.try_get("", "idempotency_key")?,
+    })
+}
+
+/// The lines of a chunk by order, one for each SKU, with what the ledger says they took.
+async fn lines(
+    database: &Database,
+    chunk: &[Order],
+    after: Uuid,
+    last: Uuid,
+) -> Result<HashMap<Uuid, Vec<Line>>, DbErr> {
+    let sql = "SELECT order_id, sku, CAST(sum(quantity) AS bigint) AS ordered FROM order_lines \
+               WHERE order_id > $1 AND order_id <= $2 GROUP BY order_id, sku";
+    let mut lines: HashMap<Uuid, Vec<Line>> = HashMap::with_capacity(chunk.len());
+    for row in rows(database, sql, [after.into(), last.into()]).await? {
+        let line = Line { sku: row.try_get("", "sku")?, ordered: row.try_get("", "ordered")?, taken: 0 };
+        lines.entry(row.try_get("", "order_id")?).or_default().push(line);
+    }
+    for (id, sku, taken) in taken(database, chunk, &lines).await? {
+        let line = lines.get_mut(&id).and_then(|lines| lines.iter_mut().find(|line| line.sku == sku));
+        if let Some(line) = line {
+            line.taken += taken;
+        }
+    }
+    Ok(lines)
+}
+
+/// What the ledger's movements took for these lines, found by the ledger's own key.
+async fn taken(
+    database: &Database,
+    chunk: &[Order],
+    lines: &HashMap<Uuid, Vec<Line>>,
+) -> Result<Vec<(Uuid, String, i64)>, DbErr> {
+    let places: Vec<(i32, &str, Uuid)> = chunk
+        .iter()
+        .flat_map(|order| {
+            let lines = lines.get(&order.id).map_or(&[][..], Vec::as_slice);
+            lines.iter().map(|line| (order.region, line.sku.as_str(), order.id))
+        })
+        .collect();
+    let found = match database.backend() {
+        Backend::Postgres => {
+            let sql = "SELECT m.reference, m.sku, m.reserved_change FROM \
+                       UNNEST($1::int[], $2::text[], $3::text[]) AS k (region, sku, reference) \
+                       JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku AND m.kind = 'order' \
+                       AND m.reference = k.reference";
+            let binds = [
+                bind::ints(places.iter().map(|place| place.0)),
+                bind::texts(places.iter().map(|place| place.1.to_owned())),
+                bind::texts(places.iter().map(|place| place.2.to_string())),
+            ];
+            rows(database, sql, binds).await?
+        }
+        Backend::Sqlite => {
+            let mut found = Vec::with_capacity(places.len());
+            for places in places.chunks(bind::sqlite_chunk(3)) {
+                // CROSS JOIN keeps the order: for each place one look into the ledger's key.
+                let sql = format!(
+                    "WITH k (region, sku, reference) AS (VALUES {}) SELECT m.reference, m.sku, m.reserved_change \
+                     FROM k CROSS JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku AND m.kind = 'order' \
+                     AND m.reference = k.reference",
+                    bind::values_sql(places.len(), 3)
+                );
+                let binds = places
+                    .iter()
+                    .flat_map(|(region, sku, id)| [(*region).into(), (*sku).into(), id.to_string().into()]);
+                found.extend(rows(database, &sql, binds).await?);
+            }
+            found
+        }
+    };
+    found.iter().map(movement).collect()
+}
+
+fn movement(row: &QueryResult) -> Result<(Uuid, String, i64), DbErr> {
+    let reference: String = row.try_get("", "reference")?;
+    let id = reference.parse().map_err(|_| DbErr::Type(format!("{reference} is not an order's id")))?;
+    Ok((id, row.try_get("", "sku")?, row.try_get("", "reserved_change")?))
+}
+
+/// Every row of stock, with the sum of what the ledger's movements of orders took of it.
+pub(super) async fn stock(database: &Database, audit: &mut Audit<'_>) -> Result<(), DbErr> {
+    // Rows that one side lacks count too: movements of a SKU without stock, stock without movements.
+    let sql = "SELECT region, sku, CAST(sum(on_hand) AS bigint) AS on_hand, CAST(sum(reserved) AS bigint) AS reserved, \
+               CAST(sum(shortfall) AS bigint) AS shortfall, CAST(sum(taken) AS bigint) AS taken FROM (\
+               SELECT region, sku, on_hand, reserved, shortfall, 0 AS taken FROM stock UNION ALL \
+               SELECT region, sku, 0, 0, 0, reserved_change FROM stock_movements WHERE kind = 'order') AS sides \
+               GROUP BY region, sku";
+    for row in rows(database, sql, []).await? {
+        let stock = Stock {
+            on_hand: row.try_get("", "on_hand")?,
+            reserved: row.try_get("", "reserved")?,
+            shortfall: row.try_get("", "shortfall")?,
+            taken: row.try_get("", "taken")?,
+        };
+        audit.stock(row.try_get("", "region")?, row.try_get("", "sku")?, stock);
+    }
+    Ok(())
+}
+
+/// Page events of a run: ids that were seen, and what the rollups hold of its paths.
+pub(super) async fn events(database: &Database, run: &str) -> Result<(u64, u64), DbErr> {
+    let seen = "SELECT count(*) FROM page_events_seen WHERE message_id LIKE $1";
+    let counted = "SELECT CAST(coalesce(sum(events), 0) AS bigint) FROM page_rollups_minute WHERE path LIKE $1";
+    let seen = number(database, seen, format!("{run}-%")).await?;
+    Ok((seen, number(database, counted, format!("/load/{run}/%")).await?))
+}
+
+async fn number(database: &Database, sql: &str, like: String) -> Result<u64, DbErr> {
+    let rows = rows(database, sql, [like.into()]).await?;
+    let number: i64 = rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?;
+    Ok(u64::try_from(number).unwrap_or(0))
+}
+
+/// How many of these orders a database holds.
+pub(super) async fn held(database: &Database, ids: &[Uuid]) -> Result<usize, DbErr> {
+    let found = match database.backend() {
+        Backend::Postgres => {
+            rows(database, "SELECT id FROM orders WHERE id = ANY($1)", [bind::uuids(ids.iter().copied())]).await?
+        }
+        Backend::Sqlite => {
+            let sql = format!("SELECT id FROM orders WHERE id IN (VALUES {})", bind::values_sql(ids.len(), 1));
+            rows(database, &sql, ids.iter().map(|id| (*id).into())).await?
+        }
+    };
+    Ok(found.len())
+}
+
+/// Whether the relay has nothing left to publish.
+pub(super) async fn outbox_is_empty(database: &Database) -> Result<bool, DbErr> {
+    Ok(rows(database, "SELECT 1 FROM outbox LIMIT 1", []).await?.is_empty())
+}

@@ -1,0 +1,114 @@
+//! `millpond load verify`: a journal held against the databases.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use capacity::{Claims, Finding};
+use serde::Serialize;
+use store::Databases;
+use tokio::time::{Instant, interval};
+
+use super::super::{complain, say};
+use super::args::VerifyArgs;
+use super::observe;
+use crate::settings::Settings;
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The finding as scripts read it: its fields, and the run that it is about.
+#[derive(Serialize)]
+struct Judged<'a> {
+    run: &'a str,
+    /// The generator ended by itself; else what has no line in the journal may exist or not.
+    complete: bool,
+    clean: bool,
+    #[serde(flatten)]
+    finding: &'a Finding,
+}
+
+pub(super) async fn run(settings: &Settings, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let claims = Claims::read(&args.journal)?;
+    if let Some(why) = observe::absent_file(&settings.store) {
+        anyhow::bail!("{why}: name the shop's configuration with --config, or run this where its data folder lies");
+    }
+    let databases = Databases::open(&settings.store)?;
+    let finding = judge(&claims, &databases, args.wait).await.context("the databases can't be read");
+    databases.close().await;
+    let finding = finding?;
+    let judged =
+        Judged { run: claims.run(), complete: claims.is_complete(), clean: finding.is_clean(), finding: &finding };
+    if let Some(path) = &args.report {
+        let json = serde_json::to_string_pretty(&judged)? + "\n";
+        std::fs::write(path, json).with_context(|| format!("{} can't be written", path.display()))?;
+    }
+    say(&table(&judged));
+    if finding.is_clean() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    complain("A promise was broken.");
+    Ok(ExitCode::FAILURE)
+}
+
+/// Judges once the run has come to rest, or the patience is over.
+async fn judge(claims: &Claims, databases: &Databases, patience: Duration) -> anyhow::Result<Finding> {
+    let give_up = Instant::now() + patience;
+    let mut look = interval(LOOK_EVERY);
+    loop {
+        look.tick().await;
+        if Instant::now() < give_up && !capacity::settled(claims, databases).await? {
+            continue;
+        }
+        let finding = capacity::verify(claims, databases).await?;
+        // What is missing may only be late; what is there too often will not go away.
+        if finding.lost == 0 || Instant::now() >= give_up {
+            return Ok(finding);
+        }
+    }
+}
+
+fn table(judged: &Judged<'_>) -> String {
+    let Judged { run, complete, finding, .. } = judged;
+    let mut rows = vec![("run".to_owned(), (*run).to_owned())];
+    if !complete {
+        let text = "is cut off: attempts that it does not name count as unknown";
+        rows.push(("the journal".to_owned(), text.to_owned()));
+    }
+    let mut number = |name: &str, count: u64| rows.push((name.to_owned(), count.to_string()));
+    number("accepted", finding.accepted);
+    for (state, count) in &finding.states {
+        number(&format!("  {state}"), *count);
+    }
+    if finding.unknown_stored + finding.unknown_absent > 0 {
+        number("unknown, stored", finding.unknown_stored);
+        number("unknown, absent", finding.unknown_absent);
+    }
+    if finding.events_accepted + finding.events_counted > 0 {
+        number("events accepted", finding.events_accepted);
+        number("events counted", finding.events_counted);
+    }
+    number("lost", finding.lost);
+    number("duplicated", finding.duplicated);
+    number("unexpected", finding.unexpected);
+    number("oversold", finding.oversold);
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("  {name:<width$}  {value}")).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_find_the_verdict_and_every_count_at_the_top() {
+        let finding = Finding { accepted: 3, lost: 1, ..Finding::default() };
+        let judged = Judged { run: "load-a", complete: false, clean: finding.is_clean(), finding: &finding };
+        let json = serde_json::to_value(&judged).unwrap();
+        assert_eq!((&json["clean"], &json["lost"], &json["run"]), (&false.into(), &1.into(), &"load-a".into()));
+        for field in ["accepted", "duplicated", "unexpected", "oversold", "states", "unknown_stored"] {
+            assert!(!json[field].is_null(), "{field}");
+        }
+        assert!(table(&judged).contains("is cut off"), "{}", table(&judged));
+    }
+}
