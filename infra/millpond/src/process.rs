@@ -42,11 +42,15 @@ impl Process {
     /// # Errors
     /// The port's, the data folder's.
     pub(crate) async fn bind(
-        settings: Settings,
+        mut settings: Settings,
         roles: &BTreeSet<Role>,
         readiness: Readiness,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
+        if !roles.iter().any(|role| role.consumes()) {
+            // Nobody's large headers will come, and buffers are as large as frames allow.
+            settings.broker.rabbit.consume_frame_kib = settings.broker.rabbit.publish_frame_kib;
+        }
         settings.prepare_data()?;
         let metrics = Metrics::new();
         let started = Duration::from_millis(u64::try_from(SystemClock.now().timestamp_millis()).unwrap_or(0));

@@ -50,6 +50,14 @@ impl Role {
         args.iter().flat_map(|arg| arg.roles().iter().copied()).collect()
     }
 
+    /// Whether it takes messages from queues.
+    pub(crate) fn consumes(self) -> bool {
+        match self {
+            Self::Checkout | Self::Invalidation | Self::Analytics => true,
+            Self::Ingress | Self::Storefront | Self::Relay => false,
+        }
+    }
+
     /// The role's name, in logs and on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use flow::{Beat, LimitedBy};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::context::Context;
+use crate::governor::Seat;
 use crate::stats::StatsSnapshot;
 
 /// Rates are over as many heartbeats.
@@ -49,7 +50,11 @@ impl Heart {
             handled_per_s: self.rate(|stats| stats.handled),
             oldest_ms: context.stats.take_oldest_ms(),
             in_hand: stats.in_hand(),
-            limited_by: limited_by(context.breaker.is_closed(), stats.in_hand()),
+            limited_by: limited_by(
+                context.breaker.is_closed(),
+                context.seat.as_ref().is_some_and(Seat::is_limiting),
+                stats.in_hand(),
+            ),
         }
     }
 
@@ -62,11 +67,11 @@ impl Heart {
     }
 }
 
-/// A governor that makes the worker wait is [`LimitedBy::Budget`], and stands between these two.
-fn limited_by(breaker_closed: bool, in_hand: u64) -> LimitedBy {
-    match (breaker_closed, in_hand) {
-        (false, _) => LimitedBy::Database,
-        (true, 0) => LimitedBy::Idle,
-        (true, _) => LimitedBy::Busy,
+fn limited_by(breaker_closed: bool, budget_limits: bool, in_hand: u64) -> LimitedBy {
+    match (breaker_closed, budget_limits, in_hand) {
+        (false, ..) => LimitedBy::Database,
+        (true, true, _) => LimitedBy::Budget,
+        (true, false, 0) => LimitedBy::Idle,
+        (true, false, _) => LimitedBy::Busy,
     }
 }

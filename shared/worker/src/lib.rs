@@ -43,6 +43,7 @@ mod alarm;
 mod attempt;
 mod batch;
 mod breaker;
+mod budget_meters;
 mod config;
 mod context;
 mod crash;

@@ -69,8 +69,7 @@ impl Meters {
     }
 }
 
-/// Registers one worker: its counters, its histograms, its view of the breaker. The budget that a governor leases belongs
-/// here too.
+/// Registers one worker: its counters, its histograms, its view of the breaker.
 pub(crate) fn register(metrics: &Metrics, queue: &str, stats: &Arc<Stats>, breaker: &Arc<Breaker>) -> Meters {
     let (name, stats, breaker) = (queue.to_owned(), Arc::clone(stats), Arc::clone(breaker));
     let families = [&CONSUMED, &REDELIVERED, &SETTLED, &IN_HAND, &TROUBLE, &BREAKER_OPEN, &BREAKER_OPENINGS];

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alarm::Alarm;
 use crate::batch::{Closed, Filled, Intake, Taken};
 use crate::breaker::Breaker;
+use crate::budget_meters;
 use crate::config::Config;
 use crate::context::Context;
 use crate::crash::Suspects;
@@ -79,9 +80,12 @@ impl<H: Handler> Worker<H> {
     /// Shows its counters, batches and breaker there, under its queue's name.
     #[must_use]
     pub fn measured(self, metrics: &Metrics) -> Self {
-        let Context { queue, stats, breaker, .. } = &*self.context;
+        let Context { queue, stats, breaker, seat, .. } = &*self.context;
         // A second call would show the same again.
-        let _first = stats.meters.set(meters::register(metrics, queue.as_str(), stats, breaker));
+        let first = stats.meters.set(meters::register(metrics, queue.as_str(), stats, breaker)).is_ok();
+        if let Some(seat) = seat.as_ref().filter(|_| first) {
+            budget_meters::register(metrics, queue.as_str(), breaker.name(), seat);
+        }
         self
     }
 

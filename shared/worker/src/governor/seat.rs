@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use flow::{Budget, Next, Rank};
@@ -42,6 +42,16 @@ pub(super) struct Inner {
     core: Mutex<Core>,
     /// The share, the budget or the lease changed.
     changed: Notify,
+}
+
+/// Looks at a seat for as long as its worker has it.
+#[derive(Debug)]
+pub(crate) struct Watch(Weak<Inner>);
+
+impl Watch {
+    pub(crate) fn snapshot(&self) -> Option<SeatSnapshot> {
+        self.0.upgrade().map(|inner| inner.snapshot())
+    }
 }
 
 impl Inner {
@@ -104,6 +114,16 @@ impl Inner {
 impl Seat {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
         Self { inner }
+    }
+
+    /// Whether the budget is what limits its consumer now.
+    pub(crate) fn is_limiting(&self) -> bool {
+        self.inner.is_governed() && self.inner.with(|core, _| core.limited)
+    }
+
+    /// A look at it that does not keep it alive.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Arc::downgrade(&self.inner))
     }
 
     /// Whether the settings can work.
