@@ -46,6 +46,9 @@ static CACHE_UP: Family = Family::gauge("millpond_cache_available", "Whether the
 /// Depths are shown for this many looks; older ones are not known any more.
 const LOOKS: u32 = 3;
 
+/// When depths were last told, and what they were.
+type Looked = Option<(Instant, Vec<Depth>)>;
+
 /// Asks `broker` for the depth of `queues` every so often until `stop`.
 pub(crate) async fn watch_depths(
     broker: Arc<dyn Broker>,
@@ -55,7 +58,7 @@ pub(crate) async fn watch_depths(
     metrics: &Metrics,
     stop: CancellationToken,
 ) {
-    let latest: Arc<Mutex<Option<(Instant, Vec<Depth>)>>> = Arc::default();
+    let latest: Arc<Mutex<Looked>> = Arc::default();
     let shown = Arc::clone(&latest);
     metrics.sample(&[&READY, &CONSUMERS], move |samples| {
         let latest = shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +68,7 @@ pub(crate) async fn watch_depths(
             samples.number(&CONSUMERS, &[name, depth.queue.as_str()], u64::from(depth.consumers));
         }
     });
-    let queues = Vec::from_iter(queues);
+    let queues: Vec<QueueName> = queues.into_iter().collect();
     let mut look = interval(every);
     while stop.run_until_cancelled(look.tick()).await.is_some() {
         match broker.depths(&queues).await {

@@ -214,7 +214,7 @@ impl Starting<'_> {
             Ok::<(), ingress::Error>(())
         });
         let checkout = self.settings.ingress.markets.iter().map(|market| layout::checkout_queue(&market.region));
-        let checkout = Vec::from_iter(checkout);
+        let checkout: Vec<QueueName> = checkout.collect();
         self.show_depths("orders", &orders, checkout);
         self.show_depths("events", &events, [layout::analytics_pages_queue()]);
         self.watch_unrouted("orders", orders);

@@ -111,12 +111,14 @@ impl Home {
     fn with_reason(&self, message: &Message, reason: &str) -> Message {
         let mut copy = Message { transient: false, ..message.clone() };
         let bytes = wire::header_bytes(message);
-        let mut reason = reason[..reason.floor_char_boundary(MAX_REASON)].to_owned();
+        let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
         if bytes + ROOM_FOR_OURS > self.publisher.max_headers() {
             copy.headers.retain(|name, value| OURS.contains(&name.as_str()) && value.len() <= MAX_REASON);
-            reason.push_str(&format!(" (its {bytes} bytes of headers were too many for a copy and are gone)"));
+            let reason = format!("{reason} (its {bytes} bytes of headers were too many for a copy and are gone)");
+            copy.headers.insert(headers::REASON.to_owned(), reason);
+        } else {
+            copy.headers.insert(headers::REASON.to_owned(), reason.to_owned());
         }
-        copy.headers.insert(headers::REASON.to_owned(), reason);
         copy
     }
 
