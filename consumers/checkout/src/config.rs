@@ -22,8 +22,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             // Measured: a transaction has eight round trips and a sync whatever its size. From 128 orders to 500 the drain
-            // gains a quarter, beyond that little.
-            worker: worker::Config { prefetch: 2_048, batch: 500, ..worker::Config::default() },
+            // gains a quarter, beyond that little. An order has 64 KiB at most, so that 1,024 ahead hold 64 MiB at most.
+            worker: worker::Config { prefetch: 1_024, batch: 500, ..worker::Config::default() },
             outcome: OutcomeSource::Own,
             price_grace_s: 900,
             status_queue_batches: 64,

@@ -26,7 +26,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            batch: 500,
+            // A row may tell of a whole batch of orders, some 250 KiB.
+            batch: 64,
             poll_ms: 100,
             idle_poll_ms: 400,
             lease_ms: 30_000,

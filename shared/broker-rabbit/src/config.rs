@@ -20,8 +20,8 @@ pub struct Config {
     pub heartbeat_s: u16,
     /// How long a publish waits for its confirm before its outcome is "unknown", ms.
     pub publish_timeout_ms: u64,
-    /// How long a publish waits at most for others to leave with it while confirms are on their way, µs. It never waits
-    /// where nothing is in flight.
+    /// How long a publish waits at most for others to leave with it while confirms are on their way, µs; what is not whole
+    /// milliseconds is rounded up to them. It never waits where nothing is in flight.
     pub publish_linger_us: u64,
     /// How much longer confirms are awaited once the broker has raised an alarm, ms: those under way still come, those
     /// sent since do not.

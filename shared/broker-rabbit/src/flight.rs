@@ -60,11 +60,17 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// Messages that are not sent yet. What exceeds `limits` is told so.
-    pub(crate) fn new(publishes: Vec<Publish>, permits: Permits, lane: &Lane, limits: Limits, reaper: &Reaper) -> Self {
+    /// Messages that are not sent yet. A body may have `max_body` bytes.
+    pub(crate) fn new(
+        publishes: Vec<Publish>,
+        permits: Permits,
+        lane: &Lane,
+        max_body: usize,
+        reaper: &Reaper,
+    ) -> Self {
         let slots = publishes.into_iter().map(|publish| {
             let id = publish.message.id.as_str().to_owned();
-            match wire::outbound(publish, limits) {
+            match wire::outbound(publish, Limits { body_bytes: max_body, header_bytes: lane.max_headers() }) {
                 Ok(outbound) => Slot::Pending { id, confirm: lane.confirm(outbound) },
                 Err(error) => Slot::Told(Err(error)),
             }

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::flight::{Flight, Permits, Reaper};
 use crate::link::{Link, LinkState, Session};
-use crate::wire::Limits;
 
 /// Requests taken from the queue in one go.
 const AT_ONCE: usize = 1_024;
@@ -39,7 +38,7 @@ pub(crate) struct Gatherer {
     requests: mpsc::Receiver<Request>,
     reaper: Reaper,
     linger: Duration,
-    limits: Limits,
+    max_body: usize,
     patience: Patience,
 }
 
@@ -57,7 +56,7 @@ impl Gatherer {
             requests,
             reaper,
             linger: config.publish_linger(),
-            limits: Limits { body_bytes: config.max_message_kib as usize * 1_024, header_bytes: config.max_headers() },
+            max_body: config.max_message_kib as usize * 1_024,
             patience: Patience { publish_timeout: config.publish_timeout(), blocked_grace: config.blocked_grace() },
         }
     }
@@ -107,7 +106,7 @@ impl Gatherer {
         let mut landing = Vec::with_capacity(requests.len());
         for Request { publishes, permits, told } in requests {
             let Some(lane) = &session.lane else { continue };
-            let mut flight = Flight::new(publishes, permits, lane, self.limits, &self.reaper);
+            let mut flight = Flight::new(publishes, permits, lane, self.max_body, &self.reaper);
             flight.send(lane).await;
             let landed = Landing { flight, session: Arc::clone(&session), told: Some(told) };
             landing.push(landed.or_until(give_up.clone()));

@@ -20,6 +20,9 @@ pub(crate) type Confirm = Pin<Box<dyn Future<Output = lapin::Result<Confirmation
 /// The one channel that publishes. One is enough: its frames leave on one socket whatever the number of channels.
 pub(crate) struct Lane {
     channel: Arc<Channel>,
+    /// The most bytes of headers that fit into a frame of this connection beside the other properties. The frame's size is
+    /// the least of what the URL, the configuration and the broker say.
+    max_headers: usize,
     /// Ids of messages that came back and whose own outcome has not been told.
     returned: Mutex<VecDeque<String>>,
 }
@@ -29,7 +32,12 @@ impl Lane {
         let channel = connection.create_channel().await?;
         // Without it lapin resolves every confirm at once, as "not requested".
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Self { channel: Arc::new(channel), returned: Mutex::default() })
+        let max_headers = connection.configuration().frame_max() as usize / 4 * 3;
+        Ok(Self { channel: Arc::new(channel), max_headers, returned: Mutex::default() })
+    }
+
+    pub(crate) fn max_headers(&self) -> usize {
+        self.max_headers
     }
 
     pub(crate) fn usable(&self) -> bool {

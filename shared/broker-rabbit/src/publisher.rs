@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::flight::{Permits, Reaper};
 use crate::gather::{self, Gatherer, Request};
+use crate::lane::Lane;
 use crate::link::Link;
 
 /// The most messages of one request: enough to fill the pipe (measured: 1,024 in flight reach what the broker can do), few
@@ -69,13 +70,15 @@ impl Publisher {
         outcomes
     }
 
-    /// At most [`CHUNK`] messages, and no more than may be in flight at all.
+    /// At most [`CHUNK`] messages, no more than may be in flight at all, and a quarter of the bytes that may, unless a single
+    /// message has more: one caller's backlog is not to keep out everybody else.
     fn next_chunk(&self, rest: &mut VecDeque<Publish>) -> Chunk {
         let most = CHUNK.min(self.config.max_in_flight.max(1) as usize);
-        let budget = self.config.max_in_flight_kib.max(1);
+        let all = self.config.max_in_flight_kib.max(1);
+        let budget = (all / 4).max(1);
         let mut chunk = Chunk { publishes: Vec::with_capacity(most.min(rest.len())), kib: 0 };
         while let Some(publish) = rest.pop_front() {
-            let kib = u32::try_from(publish.message.body.len() / 1_024 + 1).unwrap_or(u32::MAX).min(budget);
+            let kib = u32::try_from(publish.message.body.len() / 1_024 + 1).unwrap_or(u32::MAX).min(all);
             if !chunk.publishes.is_empty() && (chunk.len() == most || chunk.kib + kib > budget) {
                 rest.push_front(publish);
                 break;
@@ -111,9 +114,11 @@ impl Publisher {
         }
     }
 
-    /// The most bytes of headers that it takes.
+    /// The most bytes of headers that it takes; without a connection, as many as the configuration lets one take.
     pub(crate) fn max_headers(&self) -> usize {
-        self.config.max_headers()
+        let session = gather::session(&self.link).ok();
+        let lane = session.as_ref().and_then(|session| session.lane.as_ref());
+        lane.map_or_else(|| self.config.max_headers(), Lane::max_headers)
     }
 
     /// Waits until nothing is in flight.

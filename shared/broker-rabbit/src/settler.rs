@@ -18,6 +18,9 @@ const MAX_REASON: usize = 1_024;
 /// What a copy's own headers may take beside the original's, in bytes.
 const ROOM_FOR_OURS: usize = 2 * MAX_REASON;
 
+/// The longest value of a header of ours that is kept where the others are left behind.
+const MAX_OURS: usize = 256;
+
 /// Headers that mean something to Millpond.
 const OURS: [&str; 5] =
     [headers::ATTEMPT, headers::VERSION, headers::EVENT_COUNT, headers::ORIGIN_QUEUE, headers::TRACEPARENT];
@@ -113,7 +116,7 @@ impl Home {
         let bytes = wire::header_bytes(message);
         let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
         if bytes + ROOM_FOR_OURS > self.publisher.max_headers() {
-            copy.headers.retain(|name, value| OURS.contains(&name.as_str()) && value.len() <= MAX_REASON);
+            copy.headers.retain(|name, value| OURS.contains(&name.as_str()) && value.len() <= MAX_OURS);
             let reason = format!("{reason} (its {bytes} bytes of headers were too many for a copy and are gone)");
             copy.headers.insert(headers::REASON.to_owned(), reason);
         } else {

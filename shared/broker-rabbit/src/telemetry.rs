@@ -15,6 +15,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, ExchangeKind};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -86,13 +87,27 @@ impl Telemetry {
 
 /// Says what is to be said, for ever.
 async fn speak(link: Arc<Link>, config: Config, mut to_say: mpsc::Receiver<(ShortString, Bytes)>) -> Infallible {
+    let mut backoff = Backoff::new(&config);
+    let mut told = false;
     loop {
         let session = link.up().await;
-        if let Err(fault) = speak_on(&session, &config, &mut to_say).await {
-            tracing::debug!("announcing failed: {fault}");
+        let begin = Instant::now();
+        match speak_on(&session, &config, &mut to_say).await {
+            Ok(()) => {}
+            // The link brings another connection.
+            Err(Fault::Lost(why)) => {
+                tracing::debug!("announcing failed: {why}");
+                session.over.cancel();
+            }
+            // A new connection would be told the same, and nothing else of this one depends on it.
+            Err(fault) if told => tracing::debug!("announcing failed: {fault}"),
+            Err(fault) => {
+                told = true;
+                tracing::warn!("nothing is announced, so that others do not know how this process does: {fault}");
+            }
         }
-        // The link brings another.
-        session.over.cancel();
+        backoff.reset_after(begin.elapsed());
+        tokio::time::sleep(backoff.next_wait()).await;
     }
 }
 
@@ -130,9 +145,11 @@ async fn hear(link: Arc<Link>, config: Config, topic: String, tell: mpsc::Sender
     let mut backoff = Backoff::new(&config);
     loop {
         let session = link.up().await;
+        let begin = Instant::now();
         if let Err(fault) = hear_on(&session, &config, &topic, &tell).await {
             tracing::debug!(topic, "listening failed, beginning again: {fault}");
         }
+        backoff.reset_after(begin.elapsed());
         tokio::time::sleep(backoff.next_wait()).await;
     }
 }

@@ -8,8 +8,8 @@ use crate::announce::Listener;
 use crate::delivery::Subscription;
 use crate::topology::{ExchangeName, QueueName, Topology};
 
-/// A connection to a broker (in fact two: one publishes, one consumes, because an alarm that stops publishes on a
-/// connection stops its acks too). Cheap to share behind an `Arc`.
+/// A connection to a broker (in fact several: one publishes, one consumes, because an alarm that stops publishes on a
+/// connection stops its acks too, and one announces). Cheap to share behind an `Arc`.
 pub trait Broker: Send + Sync + 'static {
     /// Declares exchanges, queues, retry ladders, parked queues and bindings; idempotent. Waits for a broker that is
     /// away.

@@ -129,7 +129,9 @@ async fn look(database: &Database, tx: &Transaction, id: Uuid) -> Result<View, D
     // renewal; for that no commit of every second has to wait for the disk.
     let lock = match database.backend() {
         Backend::Postgres => {
-            "SELECT budget, set_config('synchronous_commit', 'off', true) FROM governor WHERE id = 1 FOR UPDATE"
+            // Everybody waits for this lock: who is frozen while holding it is not to keep it.
+            "SELECT budget, set_config('synchronous_commit', 'off', true), \
+             set_config('idle_in_transaction_session_timeout', '1000', true) FROM governor WHERE id = 1 FOR UPDATE"
         }
         Backend::Sqlite => "SELECT budget FROM governor WHERE id = 1",
     };

@@ -1,8 +1,8 @@
 //! One governor per database: its consumers, in whatever process, write together no more than the database's budget.
 //!
 //! Each consumer has a [`Seat`]: a lease on a share of the budget, kept in the database itself (see `store::governor`; a
-//! SQLite file's in memory, as one process has it alone), and the [`flow::Allowance`] that makes batches of it. `core.rs` is the state of a seat without a clock and without IO;
-//! here are the waiting and the lease's renewal.
+//! SQLite file's in memory, as one process has it alone), and the [`flow::Allowance`] that makes batches of it. `core.rs` is
+//! the state of a seat without a clock and without IO; here are the waiting and the lease's renewal.
 //!
 //! # What a row is
 //! A row that a batch of checkout or analytics inserted, updated or deleted, by the count of the handler, which is exact.
@@ -13,7 +13,8 @@
 //! # How exact it is
 //! Shares never add up to more than the whole, so all consumers together stay at the budget, but for: a batch that was
 //! dearer than estimated (the excess is owed and waited for), the time in which a lowered budget reaches everybody (one
-//! renewal), and batches under way when a lease runs out. They are below it for a moment when a consumer comes (until
+//! renewal), batches under way when a lease runs out or for which a consumer was already waiting then, and a database that
+//! crashed, which may have forgotten the last renewals. They are below it for a moment when a consumer comes (until
 //! the others have renewed) and for up to a lease when one dies.
 //!
 //! A database that can't be reached renews no lease. A seat keeps its share until its own lease runs out, counted from

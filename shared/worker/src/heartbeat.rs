@@ -51,7 +51,7 @@ impl Heart {
             oldest_ms: context.stats.take_oldest_ms(),
             in_hand: stats.in_hand(),
             limited_by: limited_by(
-                context.breaker.is_closed(),
+                context.breaker.is_closed() && !context.seat.as_ref().is_some_and(Seat::has_run_out),
                 context.seat.as_ref().is_some_and(Seat::is_limiting),
                 stats.in_hand(),
             ),
@@ -67,8 +67,8 @@ impl Heart {
     }
 }
 
-fn limited_by(breaker_closed: bool, budget_limits: bool, in_hand: u64) -> LimitedBy {
-    match (breaker_closed, budget_limits, in_hand) {
+fn limited_by(database_answers: bool, budget_limits: bool, in_hand: u64) -> LimitedBy {
+    match (database_answers, budget_limits, in_hand) {
         (false, ..) => LimitedBy::Database,
         (true, true, _) => LimitedBy::Budget,
         (true, false, 0) => LimitedBy::Idle,

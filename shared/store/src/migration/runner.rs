@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::config::Backend;
 use crate::database::Database;
 use crate::error::Error;
+use crate::fault::Fault;
 use crate::open;
 
 /// Where the steps that ran are written down.
@@ -120,10 +121,20 @@ async fn under_session_lock(
     }
 }
 
-/// SQLite changes its schema in transactions like anything else: the one of all steps is also the lock.
+/// SQLite changes its schema in transactions like anything else: the one of all steps is also the lock. Of several
+/// processes that make the file at once, one that finds another switching it to WAL is turned away at once, whatever its
+/// busy timeout: it asks again.
 async fn under_write_lock(database: &Database) -> Result<Result<Vec<String>, Error>, Error> {
     let failed = |error: DbErr| Error::database(database.name(), &error);
-    let tx = database.begin().await.map_err(failed)?;
+    let give_up = Instant::now() + Duration::from_millis(database.config().migration_lock_timeout_ms);
+    let tx = loop {
+        match database.begin().await {
+            Err(error) if matches!(Fault::classify(&error), Fault::Contention(_)) && Instant::now() < give_up => {
+                sleep(LOCK_POLL).await;
+            }
+            begun => break begun.map_err(failed)?,
+        }
+    };
     let ran = run(database, &*tx).await;
     if ran.is_ok() { tx.commit().await } else { tx.rollback().await }.map_err(failed)?;
     Ok(ran)

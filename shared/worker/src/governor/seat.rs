@@ -72,7 +72,7 @@ impl Inner {
 
     pub(super) fn snapshot(&self) -> SeatSnapshot {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
-        self.with(|core, _| SeatSnapshot {
+        self.with(|core, at| SeatSnapshot {
             name: self.name.clone(),
             rank: self.rank.name(),
             budget: core.budget,
@@ -84,7 +84,7 @@ impl Inner {
             rows: core.rows,
             transactions: core.transactions,
             waited_s: core.waited.as_secs_f64(),
-            limited: core.limited,
+            limited: core.limited && !core.has_run_out(at),
             commit_baseline_ms: core.steady.baseline().map(milliseconds),
         })
     }
@@ -118,7 +118,13 @@ impl Seat {
 
     /// Whether the budget is what limits its consumer now.
     pub(crate) fn is_limiting(&self) -> bool {
-        self.inner.is_governed() && self.inner.with(|core, _| core.limited)
+        self.inner.is_governed() && self.inner.with(|core, at| core.limited && !core.has_run_out(at))
+    }
+
+    /// Whether its lease could not be renewed in time, which says that the database is away: no batch is tried then, so
+    /// that the breaker does not hear of it.
+    pub(crate) fn has_run_out(&self) -> bool {
+        self.inner.is_governed() && self.inner.with(|core, at| core.has_run_out(at))
     }
 
     /// A look at it that does not keep it alive.
