@@ -3,12 +3,14 @@
 #
 #   infra/bench.sh [--seconds N] [--only a,b,d] [--out FILE] [--bin FILE]
 #
-# --seconds  how long each measurement runs (10; the sustained rate is held for three times as long)
+# --seconds  how long each measurement runs (10; sustained rate, spike and flood last three times as long; from 60 on, j
+#            judges memory by what it is after the first minute)
 # --only     sections; without it, all of them:
 #              a  raw confirmed publishes, by lapin alone        b  POST /v1/orders
 #              c  raw consumption, raw inserts                   d  drain of a backlog by one checkout
 #              e  sustained end to end, every role at work       f  page events, in and into rollups
 #              g  b and e on embedded parts                      h  memory, start-up, size of the binary
+#              i  a database's budget, 1, 2 and 4 checkouts       j  ten times the sustained rate
 # --out      where the figures go (bench.json)
 # --bin      measures that binary instead of building this checkout's
 #
@@ -42,8 +44,12 @@ die() { say "$*"; exit 1; }
 . "$root/infra/bench/events.sh"
 # shellcheck source=infra/bench/footprint.sh
 . "$root/infra/bench/footprint.sh"
+# shellcheck source=infra/bench/steady.sh
+. "$root/infra/bench/steady.sh"
+# shellcheck source=infra/bench/overload.sh
+. "$root/infra/bench/overload.sh"
 
-usage() { sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,22s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 # A role in the middle of a batch has 20 s of its own to finish (stop.soft_ms).
 leave_within_s=30
@@ -80,8 +86,8 @@ build() {
     # By themselves: their tests' features do not belong into the binary that is measured.
     (cd "$root" && cargo build --release --locked -p broker-rabbit -p store --examples)
   fi
-  if wants b || wants e || wants g; then
-    "$millpond" load --help >/dev/null 2>&1 || die "$millpond has no verb load, which b, e and g need"
+  if wants b || wants e || wants g || wants i || wants j; then
+    "$millpond" load --help >/dev/null 2>&1 || die "$millpond has no verb load, which b, e, g, i and j need"
   fi
 }
 
@@ -137,7 +143,7 @@ clean() {
 
 # Read whole before it runs, so that an edit meanwhile changes nothing.
 main() {
-  seconds=10 only=a,b,c,d,e,f,g,h out=bench.json bin=
+  seconds=10 only=a,b,c,d,e,f,g,h,i,j out=bench.json bin=
   while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || usage
     case $1 in
@@ -150,7 +156,7 @@ main() {
     shift 2
   done
   [[ $seconds =~ ^[1-9][0-9]*$ ]] || usage
-  [[ $only =~ ^[a-h](,[a-h])*$ ]] || usage
+  [[ $only =~ ^[a-j](,[a-j])*$ ]] || usage
   [[ $out = /* ]] || out=$PWD/$out
 
   umask 077
@@ -169,7 +175,7 @@ main() {
   build
   servers_start
   machine
-  for section in a b c d e f g h; do
+  for section in a b c d e f g h i j; do
     wants "$section" || continue
     say "== $section"
     "section_$section"

@@ -115,14 +115,17 @@ hammer() {
   [ "${hammered[broken]}" = 0 ] || say "  ${hammered[broken]} requests broke or ran out of time"
 }
 
-# Orders at a constant rate, open loop: offer PORT RATE FOR_S SKUS. Fills `offered`.
+# Orders at planned times, open loop: offer PORT RATE FOR_S SKUS OPTION…, the options those of `millpond load` and instead of
+# what is here. Fills `offered`.
 declare -A offered
 offer() {
   local port=$1 rate=$2 for_s=$3 report=$scratch/load.json mix=(--sku HOT)
   [ "$4" = HOT ] || mix=(--skus "$4" --zipf 0 --sku-pattern 'SKU-{}')
+  shift 4
+  [ $# -gt 0 ] || set -- --connections 64
   rm -f "$report"
-  timed $((for_s + 60)) "$millpond" load --url "http://127.0.0.1:$port" --key "$api_key" --rate "$rate" \
-    --for "${for_s}s" --connections 64 "${mix[@]}" --price 1450 --report "$report"
+  timed $((for_s * 2 + 60)) "$millpond" load --url "http://127.0.0.1:$port" --key "$api_key" --rate "$rate" \
+    --for "${for_s}s" "$@" "${mix[@]}" --price 1450 --report "$report"
   offered=(
     [per_s]=$(json_number "$report" accepted_per_s)
     [p50_ms]=$(json_number "$report" latency_ms.p50)
@@ -150,3 +153,27 @@ json_number() {
 
 # memory NAME FIELD: VmRSS or VmHWM of a role, MB.
 memory() { awk -v field="$2:" '$1 == field { printf "%.1f", $2 / 1024 }' "/proc/$(running "$1")/status"; }
+
+# metric NAME METRIC LABEL…: what a role says at /metrics, summed up over the series that have those labels (class="orders").
+metric() {
+  local port=${ports[$1]} name=$2
+  shift 2
+  curl --silent --show-error --fail "http://127.0.0.1:$port/metrics" | awk -v name="$name" -v wanted="$*" '
+    BEGIN { count = split(wanted, label, " ") }
+    index($1, name "{") == 1 || $1 == name {
+      for (i = 1; i <= count; i++) if (!index($1, label[i])) next
+      sum += $2
+    }
+    END { printf "%.0f", sum }'
+}
+
+# percentile P: of a list of numbers, one a line; null where the list is empty.
+percentile() {
+  sort -n | awk -v part="$1" '
+    { value[NR] = $1 }
+    END {
+      if (NR == 0) { print "null"; exit }
+      at = part * NR / 100; at = at > int(at) ? int(at) + 1 : int(at)
+      print value[at < 1 ? 1 : at]
+    }'
+}

@@ -54,6 +54,12 @@ ratios() {
   ratio g_all_to_b g.b.per_s b.per_s
   ratio g_hot_to_e_hot g.e.hot.stored_per_s e.hot.stored_per_s
   ratio g_spread_to_e_spread g.e.spread.stored_per_s e.spread.stored_per_s
+  local workers run
+  for workers in 1 2 4; do
+    ratio "i_foreign_during_to_before_$workers" "i.workers_$workers.foreign.during_p99_ms" \
+      "i.workers_$workers.foreign.before_p99_ms"
+  done
+  for run in ten_x ten_x_limited; do ratio "j_${run}_to_one_x" "j.$run.completed_per_s" j.one_x.completed_per_s; done
 }
 
 # target PATH >=|<= BOUND SENTENCE: unmet is said, and fails nothing: the figures are for people to judge.
@@ -85,7 +91,23 @@ targets() {
   target ratios.g_all_to_b '>=' 1 "embedded to RabbitMQ, accepted orders (everything in one process)"
   target ratios.g_hot_to_e_hot '>=' 1 "embedded to RabbitMQ, sustained, hot"
   target ratios.g_spread_to_e_spread '>=' 1 "embedded to RabbitMQ, sustained, 1,000 SKUs"
-  local role
+  local role workers run words
+  for workers in 1 2 4; do
+    target "i.workers_$workers.min_ratio" '>=' 0.95 "rows/s in the least second to the budget, $workers checkout"
+    target "i.workers_$workers.max_ratio" '<=' 1.05 "rows/s in the most second to the budget, $workers checkout"
+    target "ratios.i_foreign_during_to_before_$workers" '<=' 1.5 "a foreign query's p99 to before, $workers checkout"
+  done
+  for run in ten_x ten_x_limited; do
+    words="10 times the load"
+    [ "$run" = ten_x ] || words="$words, few orders in flight"
+    # Without it, what follows is about less than ten times.
+    target "j.$run.arrived_to_one_x" '>=' 10 "$words: what the load could send, to 1 time"
+    target "ratios.j_${run}_to_one_x" '>=' 0.95 "$words: orders completed to at 1 time"
+    target "j.$run.asked.refused.p99_ms" '<=' 10 "$words: p99 of a refusal, ms"
+    for role in "${all_roles[@]}"; do
+      target "j.$run.memory_growth.$role" '<=' 1.05 "$words: memory at the end to before, $role"
+    done
+  done
   for role in "${all_roles[@]}"; do
     target "h.$role.peak_mb" '<=' 50 "memory under load, $role, MB resident"
     target "h.$role.ready_ms" '<=' 1000 "start-up until ready, $role, ms"

@@ -3,8 +3,9 @@
 
 all_roles=(ingress storefront checkout relay analytics invalidation)
 
-# shop_open servers|embedded NAME: everything that comes before the first role. Sets `shop`, `kind`, `api_key`.
-kind=
+# shop_open servers|embedded NAME: everything that comes before the first role. Sets `shop`, `kind`, `api_key`. A budget for
+# the database comes from `budget`, where it is not empty.
+kind= budget=
 shop_open() {
   kind=$1
   shop=$scratch/shop-$2
@@ -25,7 +26,7 @@ shop_open() {
   verb import products.csv >/dev/null
 }
 
-# Every limit as it comes, so that what is measured is what people get.
+# Every limit as it comes, so that what is measured is what people get; no budget is what comes, too.
 configuration() {
   printf '[http]\nbind = "127.0.0.1:0"\n'
   [ "$kind" = servers ] || return 0
@@ -34,6 +35,7 @@ configuration() {
 	orders = "$MILLPOND_TEST_AMQP_URL/$shop_name"
 	[store.database.main]
 	url = "$database_url"
+	budget = "${budget:-unlimited}"
 	[cache]
 	url = "$MILLPOND_TEST_REDIS_URL"
 	key_prefix = "$shop_name:"
@@ -61,14 +63,15 @@ shop_close() {
   kind=
 }
 
-# role_start NAME: a process with that role (`all`: every one), which role_ready waits for.
+# role_start NAME: a process with that role (`all`: every one), which role_ready waits for. What follows a hyphen tells
+# several of one role apart: checkout-2.
 declare -A ports began_us
 roles=()
 role_start() {
   # The port of an earlier start stands in the log.
   rm -f "$shop/$1.log"
   began_us[$1]=${EPOCHREALTIME/[.,]/}
-  launch "$shop/$1.log" env -C "$shop" "$millpond" --config millpond.toml run "$1"
+  launch "$shop/$1.log" env -C "$shop" "$millpond" --config millpond.toml run "${1%%-*}"
   remember "$1" "$launched"
   watch "$1" "$launched"
   roles+=("$1")

@@ -10,16 +10,17 @@ section_e() {
   sustained e.spread servers 1000 "1,000 SKUs"
 }
 
-# sustained PATH servers|embedded SKUS LABEL: catches the rate between one that is held and one that is not, bisects to 6%,
-# and holds what it found for three times as long (30 s by default).
-sustained() {
-  local path=$1 label="sustained, $4" low=0 high=0 rate=8000 tries=0 short=$seconds
+# highest_rate servers|embedded SKUS LABEL: catches the rate between one that is held for a moment and one that is not, and
+# bisects to 6%. Sets `highest`, 0 where none was held.
+highest_rate() {
+  local low=0 high=0 rate=8000 tries=0
   # Three whole seconds are the least that a trend is seen in.
+  short=$seconds
   [ "$short" -ge 5 ] || short=5
   while [ $tries -lt 8 ]; do
     tries=$((tries + 1))
-    if probe "$2" "$3" "$rate" "$short"; then low=$rate; else high=$rate; fi
-    say "  $label: $rate/s $flat"
+    if probe "$1" "$2" "$rate" "$short"; then low=$rate; else high=$rate; fi
+    say "  $3: $rate/s $flat"
     if [ "$high" = 0 ]; then
       rate=$((low * 3 / 2))
     elif [ "$low" = 0 ]; then
@@ -33,6 +34,14 @@ sustained() {
     rate=$((rate / 50 * 50))
     [ "$rate" -ge 50 ] || break
   done
+  highest=$low
+}
+
+# sustained PATH servers|embedded SKUS LABEL: finds the highest rate, and holds it for three times as long (30 s by default).
+sustained() {
+  local path=$1 label="sustained, $4" highest short low tries
+  highest_rate "$2" "$3" "$label"
+  low=$highest
   [ "$low" -gt 0 ] || { say "  $label: no rate was held"; note "$path.stored_per_s" 0; return 0; }
   # A rate that holds for a moment may not hold for long.
   for tries in 1 2 3 4; do
