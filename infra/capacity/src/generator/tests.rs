@@ -3,8 +3,10 @@ use std::collections::VecDeque;
 use tokio::time::sleep;
 
 use super::*;
+use crate::journal::Sync;
 use crate::live::Snapshot;
 use crate::mix::{Article, Popularity, What};
+use crate::verify::Claims;
 
 /// In the place of a connection: it answers after these times, the last of them again and again.
 struct Slow(VecDeque<Duration>);
@@ -103,4 +105,23 @@ async fn a_stop_ends_the_run_and_keeps_what_was_in_flight() {
     assert_eq!(counts.planned, counts.sent + counts.not_sent);
     assert_eq!((counts.sent, counts.accepted), (3, 3), "the one in flight was answered");
     assert!(counts.planned <= 13, "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_turned_away_more_than_was_reserved_can_be_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let article = Article { sku: "MUG".to_owned(), unit_price_minor: 1 };
+    let mix = Mix::orders("run", "EUR", vec![article], Popularity::InTurn, 1).unwrap();
+    let journal = Journal::create(&path, &mix, Sync::Never).unwrap();
+    let (live, stop) = (Arc::new(Live::default()), CancellationToken::new());
+    // All hundred thousand are due while the first is answered; the journal reserves 65,536 numbers at first.
+    let load = Load::Open(Shape::constant(1_000_000.0, ms(100)));
+    let config = Config { max_waiting: 5, ..one_connection() };
+    let connect = || Slow([ms(300), ms(1)].into());
+    drive(config, load, mix, connect, Journal::pen(Some(&journal)), Arc::clone(&live), stop).await.unwrap();
+    journal.finish().await.unwrap();
+    let not_sent = live.snapshot().counts.not_sent;
+    assert!(not_sent > 65_536, "{not_sent}");
+    assert!(Claims::read(&path).unwrap().is_complete());
 }

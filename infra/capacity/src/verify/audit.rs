@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::Finding;
-use super::claims::{Claims, Fate, Owner};
+use super::claims::{Claim, Claims, Fate, Owner};
+use super::events::Seen;
 
 /// An order as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,8 @@ pub(super) struct Audit<'a> {
 
 impl<'a> Audit<'a> {
     pub(super) fn new(claims: &'a Claims) -> Self {
-        let accepted = claims.all().iter().filter(|claim| claim.fate == Fate::Accepted).count() as u64;
+        let accepted = |claim: &&Claim| claim.fate == Fate::Accepted && claim.is_order();
+        let accepted = claims.all().iter().filter(accepted).count() as u64;
         let finding = Finding {
             accepted,
             duplicated: claims.split_keys,
@@ -60,7 +62,7 @@ impl<'a> Audit<'a> {
     /// An order with its lines, one for each SKU.
     pub(super) fn order(&mut self, order: &Order, lines: &[Line]) {
         match self.claims.owner(&order.key) {
-            Owner::Attempt(n) => self.own(order, n),
+            Owner::Attempt(n) => self.own(order, lines, n),
             Owner::Nobody => self.finding.unexpected += 1,
             Owner::Others => {}
         }
@@ -74,7 +76,7 @@ impl<'a> Audit<'a> {
     }
 
     /// An order under the key of attempt `n`.
-    fn own(&mut self, order: &Order, n: u64) {
+    fn own(&mut self, order: &Order, lines: &[Line], n: u64) {
         let claim = self.claims.fate(n);
         let first = usize::try_from(n).ok().and_then(|n| self.met.get_mut(n)).is_none_or(|met| {
             *met = met.saturating_add(1);
@@ -84,12 +86,19 @@ impl<'a> Audit<'a> {
             self.finding.duplicated += 1;
             return;
         }
+        // Confirmed, and it is not what was asked for: the order that the shop owes is not there.
+        let hollow = order.state == "confirmed" && !holds(lines, self.claims.goods(claim));
         match claim.fate {
-            Fate::Accepted if claim.id.is_nil() || claim.id == order.id => self.accepted(order),
-            Fate::Unknown => self.finding.unknown_stored += 1,
-            Fate::Accepted | Fate::Refused | Fate::NotSent | Fate::Unwritten | Fate::Events => {
-                self.finding.unexpected += 1;
+            _ if !claim.is_order() => self.finding.unexpected += 1,
+            Fate::Accepted if claim.id.is_nil() || claim.id == order.id => {
+                self.accepted(order);
+                self.finding.lost += u64::from(hollow);
             }
+            Fate::Unknown => {
+                self.finding.unknown_stored += 1;
+                self.finding.lost += u64::from(hollow);
+            }
+            Fate::Accepted | Fate::Refused | Fate::NotSent | Fate::Unwritten => self.finding.unexpected += 1,
         }
     }
 
@@ -119,22 +128,31 @@ impl<'a> Audit<'a> {
     }
 
     /// Page events of this run: ids that were seen, and what the rollups hold.
-    pub(super) fn events(&mut self, seen: u64, counted: u64) {
-        let accepted = self.finding.events_accepted;
-        self.finding.events_counted = seen;
-        self.finding.lost += accepted.saturating_sub(seen) + seen.saturating_sub(counted);
-        self.finding.duplicated += counted.saturating_sub(seen);
-        self.finding.unexpected += seen.saturating_sub(accepted + self.claims.events_unknown);
+    pub(super) fn events(&mut self, seen: &Seen<'_>, counted: u64) {
+        let total = seen.total();
+        self.finding.events_counted = total;
+        self.finding.lost += seen.missing() + total.saturating_sub(counted);
+        self.finding.duplicated += counted.saturating_sub(total);
+        self.finding.unexpected += seen.unexpected();
     }
 
     pub(super) fn finish(mut self) -> Finding {
-        let unknown = self.claims.all().iter().zip(&self.met).filter(|(claim, _)| claim.fate == Fate::Unknown);
-        self.finding.unknown_absent = unknown.filter(|(_, met)| **met == 0).count() as u64;
+        let absent = |(claim, met): &(&Claim, &u8)| claim.fate == Fate::Unknown && claim.is_order() && **met == 0;
+        self.finding.unknown_absent = self.claims.all().iter().zip(&self.met).filter(absent).count() as u64;
         // In no state, in one that is not an end, or under an id that was not the promised one.
         self.finding.lost += self.finding.accepted - self.finding.confirmed - self.finding.rejected;
         // Stock of which there is no row any more.
         self.finding.oversold += self.taken.values().map(|taken| units(*taken)).sum::<u64>();
         self.finding
+    }
+}
+
+/// Whether these are the lines of an order of `goods`, or any where the journal names none.
+fn holds(lines: &[Line], goods: Option<(&str, u32)>) -> bool {
+    match (lines, goods) {
+        ([line], Some((sku, quantity))) => line.sku == sku && line.ordered == i64::from(quantity),
+        (lines, None) => !lines.is_empty(),
+        _ => false,
     }
 }
 
@@ -290,18 +308,34 @@ mod tests {
     }
 
     #[test]
-    fn page_events_are_counted_once_each() {
-        let claims = claims(0, |entries| {
-            entries.insert(2, Entry::Events { n: 0, ids: "run-0".to_owned(), count: 10 });
-            entries.insert(3, Entry::Answer { n: 0, status: Some(200), order_id: None, latency_us: 1 });
+    fn a_confirmed_order_is_what_was_asked_for_or_it_is_lost() {
+        let claims = claims(2, |_| ());
+        let gone = finding(&claims, |orders, stock| {
+            orders[0].1.clear();
+            *stock = Stock { reserved: 1, taken: 1, ..*stock };
         });
-        let found = |seen, counted| {
-            let mut audit = Audit::new(&claims);
-            audit.events(seen, counted);
-            audit.finish()
-        };
-        assert!(found(10, 10).is_clean());
-        assert_eq!((found(9, 9).lost, found(10, 9).lost), (1, 1));
-        assert_eq!((found(10, 11).duplicated, found(12, 12).unexpected), (1, 2));
+        assert_eq!((gone.lost, gone.confirmed), (1, 2), "without lines: {gone:?}");
+        let more = finding(&claims, |orders, stock| {
+            orders[0].1 = vec![line("MUG", 2, 2)];
+            *stock = Stock { reserved: 3, taken: 3, ..*stock };
+        });
+        assert_eq!(more, Finding { lost: 1, ..finding(&claims, |_, _| ()) }, "another quantity");
+        let other = finding(&claims, |orders, stock| {
+            orders[0].1 = vec![line("PEN", 1, 0)];
+            *stock = Stock { reserved: 1, taken: 1, ..*stock };
+        });
+        assert_eq!(other.lost, 1, "another article: {other:?}");
+    }
+
+    #[test]
+    fn an_order_of_unknown_outcome_that_was_confirmed_has_its_lines() {
+        let unknown = claims(2, |entries| {
+            entries.push(Entry::Answer { n: 1, status: None, order_id: None, latency_us: 1 });
+        });
+        let gone = finding(&unknown, |orders, stock| {
+            orders[1].1.clear();
+            *stock = Stock { reserved: 1, taken: 1, ..*stock };
+        });
+        assert_eq!((gone.lost, gone.unknown_stored), (1, 1), "{gone:?}");
     }
 }

@@ -1,11 +1,12 @@
 //! What a journal claims, in a few bytes for each attempt.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use model::OrderId;
 use uuid::Uuid;
 
-use crate::journal::{Entry, JournalError, read};
+use crate::journal::{Attempt, Entry, JournalError, read};
 
 /// Numbers of one run: 4 billion, far above what a machine sends in a week.
 const MOST: u64 = 1 << 32;
@@ -18,14 +19,24 @@ pub(super) enum Fate {
     Unwritten,
     /// It was sent, or was about to be, and its outcome is not known.
     Unknown,
-    /// Answered 202.
+    /// Answered 202; page events with any 2xx.
     Accepted,
     /// Answered with a refusal that means "not taken".
     Refused,
     /// Not sent.
     NotSent,
-    /// Page events, which are counted together.
-    Events,
+}
+
+/// What an attempt asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Asked {
+    /// The journal does not say.
+    #[default]
+    Unwritten,
+    /// An order of this position among the goods of the journal.
+    Order(u32),
+    /// So many page events.
+    Events(u32),
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,6 +44,14 @@ pub(super) struct Claim {
     pub(super) fate: Fate,
     /// Of an accepted order; nil where the answer named none.
     pub(super) id: Uuid,
+    pub(super) asked: Asked,
+}
+
+impl Claim {
+    /// Whether it is no request of page events.
+    pub(super) fn is_order(&self) -> bool {
+        !matches!(self.asked, Asked::Events(_))
+    }
 }
 
 /// Whose a key is.
@@ -68,13 +87,12 @@ pub struct Claims {
     reserved: u64,
     ended: bool,
     by_number: Vec<Claim>,
+    /// Every SKU with every quantity that was asked for, once.
+    goods: Vec<(String, u32)>,
     /// Keys that were answered with two different ids.
     pub(super) split_keys: u64,
     /// Page events answered 2xx.
     pub(super) events_accepted: u64,
-    /// Page events whose outcome is not known.
-    pub(super) events_unknown: u64,
-    any_events: bool,
 }
 
 impl Claims {
@@ -88,8 +106,7 @@ impl Claims {
 
     pub(super) fn of(entries: impl IntoIterator<Item = Result<Entry, JournalError>>) -> Result<Self, ClaimsError> {
         let mut claims = Self::default();
-        // Events of requests that are not answered yet, by number: as many as there were connections.
-        let mut open = std::collections::HashMap::new();
+        let mut known = HashMap::new();
         for entry in entries {
             let entry = entry?;
             if claims.run.is_empty() && !matches!(entry, Entry::Run { .. }) {
@@ -99,27 +116,17 @@ impl Claims {
                 Entry::Run { run, .. } => claims.run = run,
                 Entry::Reserved { to } => claims.reserved = to,
                 Entry::Ended => claims.ended = true,
-                Entry::Attempt(attempt) => claims.at(attempt.n)?.fate = Fate::Unknown,
-                Entry::Events { n, count, .. } => {
-                    claims.at(n)?.fate = Fate::Events;
-                    claims.any_events = true;
-                    open.insert(n, u64::from(count));
+                Entry::Attempt(Attempt { n, sku, quantity, .. }) => {
+                    let asked = claims.goods_at(&mut known, sku, quantity);
+                    claims.sent(n, asked)?;
                 }
-                Entry::Answer { n, status, order_id, .. } => match open.remove(&n) {
-                    Some(count) if status.is_some_and(|status| (200..300).contains(&status)) => {
-                        claims.events_accepted += count;
-                    }
-                    Some(count) if is_unknown(status) => claims.events_unknown += count,
-                    Some(_) => {}
-                    None => claims.answer(n, status, order_id)?,
-                },
-                Entry::NotSent { n } => {
-                    open.remove(&n);
-                    claims.at(n)?.fate = Fate::NotSent;
-                }
+                Entry::Events { n, count, .. } => claims.sent(n, Asked::Events(count))?,
+                Entry::Answer { n, status, order_id, .. } => claims.answer(n, status, order_id)?,
+                // Only what is sent is reserved, and a full room turns away far beyond it.
+                Entry::NotSent { n } => claims.slot(n)?.fate = Fate::NotSent,
             }
         }
-        claims.events_unknown += open.values().sum::<u64>();
+        claims.events_accepted = claims.accepted_events().map(|(_, count)| u64::from(count)).sum();
         if claims.run.is_empty() { Err(ClaimsError::NoRun) } else { Ok(claims) }
     }
 
@@ -134,7 +141,22 @@ impl Claims {
     }
 
     pub(super) fn sent_events(&self) -> bool {
-        self.any_events
+        !self.by_number.iter().all(Claim::is_order)
+    }
+
+    /// The requests of page events that were answered 2xx: their position, and how many events each had.
+    pub(super) fn accepted_events(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        self.by_number.iter().enumerate().filter_map(|(n, claim)| match (claim.fate, claim.asked) {
+            (Fate::Accepted, Asked::Events(count)) => Some((n, count)),
+            _ => None,
+        })
+    }
+
+    /// The SKU and the quantity that an attempt asked for, where the journal says so.
+    pub(super) fn goods(&self, claim: Claim) -> Option<(&str, u32)> {
+        let Asked::Order(position) = claim.asked else { return None };
+        let (sku, quantity) = self.goods.get(usize::try_from(position).ok()?)?;
+        Some((sku, *quantity))
     }
 
     pub(super) fn all(&self) -> &[Claim] {
@@ -146,9 +168,8 @@ impl Claims {
         let Some(number) = key.strip_prefix(&self.run).and_then(|rest| rest.strip_prefix('-')) else {
             return Owner::Others;
         };
-        // "07" is not the key of attempt 7.
-        match number.parse::<u64>() {
-            Ok(n) if n < self.reserved && n.to_string() == number => Owner::Attempt(n),
+        match written_number(number) {
+            Some(n) if n < self.reserved => Owner::Attempt(n),
             _ => Owner::Nobody,
         }
     }
@@ -162,7 +183,11 @@ impl Claims {
     }
 
     fn at(&mut self, n: u64) -> Result<&mut Claim, ClaimsError> {
-        if n >= self.reserved || n >= MOST {
+        if n < self.reserved { self.slot(n) } else { Err(ClaimsError::Unreserved(n)) }
+    }
+
+    fn slot(&mut self, n: u64) -> Result<&mut Claim, ClaimsError> {
+        if n >= MOST {
             return Err(ClaimsError::Unreserved(n));
         }
         let index = usize::try_from(n).map_err(|_| ClaimsError::Unreserved(n))?;
@@ -172,16 +197,31 @@ impl Claims {
         Ok(&mut self.by_number[index])
     }
 
+    fn sent(&mut self, n: u64, asked: Asked) -> Result<(), ClaimsError> {
+        let claim = self.at(n)?;
+        (claim.fate, claim.asked) = (Fate::Unknown, asked);
+        Ok(())
+    }
+
+    /// Keeps goods once, however many attempts ask for them.
+    fn goods_at(&mut self, known: &mut HashMap<(String, u32), Asked>, sku: String, quantity: u32) -> Asked {
+        *known.entry((sku, quantity)).or_insert_with_key(|goods| {
+            let position = u32::try_from(self.goods.len()).map_or(Asked::Unwritten, Asked::Order);
+            self.goods.push(goods.clone());
+            position
+        })
+    }
+
     fn answer(&mut self, n: u64, status: Option<u16>, order_id: Option<OrderId>) -> Result<(), ClaimsError> {
         let claim = self.at(n)?;
-        if status != Some(202) {
-            let known = !is_unknown(status);
-            claim.fate = if known { Fate::Refused } else { Fate::Unknown };
+        let accepts = if claim.is_order() { 202..203 } else { 200..300 };
+        if !status.is_some_and(|status| accepts.contains(&status)) {
+            claim.fate = if is_unknown(status) { Fate::Unknown } else { Fate::Refused };
             return Ok(());
         }
         let id = order_id.map(OrderId::as_uuid).unwrap_or_default();
         let split = claim.fate == Fate::Accepted && claim.id != id;
-        *claim = Claim { fate: Fate::Accepted, id };
+        *claim = Claim { fate: Fate::Accepted, id, ..*claim };
         self.split_keys += u64::from(split);
         Ok(())
     }
@@ -190,6 +230,11 @@ impl Claims {
 /// No answer, or one that says that the outcome is not known.
 fn is_unknown(status: Option<u16>) -> bool {
     status.is_none_or(|status| status >= 500)
+}
+
+/// A number as the generator writes it: "07" is not the key of attempt 7.
+pub(super) fn written_number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
 #[cfg(test)]
@@ -238,12 +283,20 @@ mod tests {
     }
 
     #[test]
-    fn events_are_summed_up_by_what_was_answered() {
+    fn page_events_have_the_fate_of_their_request() {
         let events = |n: u32| format!(r#"{{"entry":"events","n":{n},"ids":"load-a-{n}","count":10}}"#);
-        let ok = answer("200");
-        let lost = answer("503").replace("\"n\":0", "\"n\":1");
-        let claims = claims(&[&events(0), &ok, &events(1), &lost, &events(2)]).unwrap();
-        assert_eq!((claims.events_accepted, claims.events_unknown), (10, 20));
+        let answer = |n: u32, status: &str| answer(status).replace("\"n\":0", &format!("\"n\":{n}"));
+        let lines = [events(0), answer(0, "200"), events(1), answer(1, "503"), events(2), events(3), answer(3, "400")];
+        let claims = claims(&lines.each_ref().map(String::as_str)).unwrap();
+        let fates = [0, 1, 2, 3].map(|n| claims.fate(n).fate);
+        assert_eq!(fates, [Fate::Accepted, Fate::Unknown, Fate::Unknown, Fate::Refused]);
+        assert_eq!(claims.events_accepted, 10);
+    }
+
+    #[test]
+    fn what_was_turned_away_needs_no_reservation() {
+        let claims = claims(&[r#"{"entry":"not_sent","n":100}"#, r#"{"entry":"reserved","to":200}"#]).unwrap();
+        assert_eq!(claims.fate(100).fate, Fate::NotSent, "and keeps its fate once its number is reserved");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The oracle: what the generator knows, held against what the databases hold. It trusts no counter of the system.
 //!
 //! Orders are read in the order of their ids, some thousands at a time, with their lines and the movements of stock that
-//! carry their id; what remains in memory is a few bytes for each attempt of the journal and a sum for each article.
+//! carry their id, and page events by their ids in the same way; what remains in memory is a few bytes for each attempt of
+//! the journal and a sum for each article. Each order and each request of page events is judged by its own answer: no
+//! surplus makes up for a loss.
 
 mod audit;
 mod claims;
+mod events;
 mod settled;
 mod stored;
 
@@ -17,6 +20,7 @@ use store::Databases;
 pub use claims::{Claims, ClaimsError};
 
 use audit::Audit;
+use events::Seen;
 
 /// What was found. `lost`, `duplicated`, `unexpected` and `oversold` are 0, or something is broken.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -37,7 +41,8 @@ pub struct Finding {
     pub events_accepted: u64,
     /// Page events of the run that analytics took, each id once.
     pub events_counted: u64,
-    /// Accepted orders in no terminal state, or in none at all; accepted page events that were not counted.
+    /// Accepted orders in no terminal state, or in none at all; confirmed ones without the line that was asked for;
+    /// accepted page events that were not counted.
     pub lost: u64,
     /// Units of an order that were taken more than once (counted by order and SKU); keys that are stored or were answered
     /// with more than one order; page events that were counted more than once.
@@ -67,8 +72,9 @@ pub async fn verify(claims: &Claims, databases: &Databases) -> Result<Finding, D
         stored::stock(database, &mut audit).await?;
     }
     if claims.sent_events() {
-        let (seen, counted) = stored::events(databases.analytics(), claims.run()).await?;
-        audit.events(seen, counted);
+        let mut seen = Seen::new(claims);
+        stored::event_ids(databases.analytics(), &mut seen).await?;
+        audit.events(&seen, stored::events_counted(databases.analytics(), claims.run()).await?);
     }
     Ok(audit.finish())
 }
@@ -82,3 +88,6 @@ pub async fn verify(claims: &Claims, databases: &Databases) -> Result<Finding, D
 pub async fn settled(claims: &Claims, databases: &Databases) -> Result<bool, DbErr> {
     settled::settled(claims, databases).await
 }
+
+#[cfg(test)]
+mod tests;

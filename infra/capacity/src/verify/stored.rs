@@ -7,9 +7,12 @@ use store::{Backend, Database, bind};
 use uuid::Uuid;
 
 use super::audit::{Audit, Line, Order, Stock};
+use super::events::Seen;
 
 /// Orders of one chunk: some megabytes with everything that belongs to them.
 const CHUNK: usize = 4_000;
+/// Ids of page events that are read at once: about a megabyte.
+const EVENT_IDS: usize = 10_000;
 
 async fn rows(
     database: &Database,
@@ -144,12 +147,40 @@ pub(super) async fn stock(database: &Database, audit: &mut Audit<'_>) -> Result<
     Ok(())
 }
 
-/// Page events of a run: ids that were seen, and what the rollups hold of its paths.
-pub(super) async fn events(database: &Database, run: &str) -> Result<(u64, u64), DbErr> {
-    let seen = "SELECT count(*) FROM page_events_seen WHERE message_id LIKE $1";
-    let counted = "SELECT CAST(coalesce(sum(events), 0) AS bigint) FROM page_rollups_minute WHERE path LIKE $1";
-    let seen = number(database, seen, format!("{run}-%")).await?;
-    Ok((seen, number(database, counted, format!("/load/{run}/%")).await?))
+/// How many page events of a run analytics took.
+pub(super) async fn events_seen(database: &Database, run: &str) -> Result<u64, DbErr> {
+    let sql = "SELECT count(*) FROM page_events_seen WHERE message_id LIKE $1 ESCAPE '!'";
+    number(database, sql, format!("{}-%", literal(run))).await
+}
+
+/// What the rollups hold of the paths of a run.
+pub(super) async fn events_counted(database: &Database, run: &str) -> Result<u64, DbErr> {
+    let sql = "SELECT CAST(coalesce(sum(events), 0) AS bigint) FROM page_rollups_minute WHERE path LIKE $1 ESCAPE '!'";
+    number(database, sql, format!("/load/{}/%", literal(run))).await
+}
+
+/// The id of every page event of the run that analytics took, in the order of the table's key.
+pub(super) async fn event_ids(database: &Database, seen: &mut Seen<'_>) -> Result<(), DbErr> {
+    let sql = format!(
+        "SELECT source, message_id FROM page_events_seen WHERE message_id LIKE $1 ESCAPE '!' \
+         AND (source, message_id) > ($2, $3) ORDER BY source, message_id LIMIT {EVENT_IDS}"
+    );
+    let like = format!("{}-%", literal(seen.run()));
+    let mut after = (String::new(), String::new());
+    loop {
+        let (source, id) = after;
+        let chunk = rows(database, &sql, [like.as_str().into(), source.into(), id.into()]).await?;
+        for row in &chunk {
+            seen.id(&row.try_get::<String>("", "message_id")?);
+        }
+        let Some(last) = chunk.last() else { return Ok(()) };
+        after = (last.try_get("", "source")?, last.try_get("", "message_id")?);
+    }
+}
+
+/// A run's name for LIKE, where `_` would stand for anything.
+fn literal(run: &str) -> String {
+    run.replace('_', "!_")
 }
 
 async fn number(database: &Database, sql: &str, like: String) -> Result<u64, DbErr> {

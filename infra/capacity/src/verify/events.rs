@@ -1,0 +1,68 @@
+//! Page events, request by request: one that is stored without need never stands in for one that is lost.
+
+use super::claims::{Asked, Claims, Fate, Owner, written_number};
+
+/// Which page events of a run analytics took.
+pub(super) struct Seen<'a> {
+    claims: &'a Claims,
+    /// How many of each request.
+    by_number: Vec<u32>,
+    total: u64,
+    unexpected: u64,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn new(claims: &'a Claims) -> Self {
+        Self { claims, by_number: vec![0; claims.all().len()], total: 0, unexpected: 0 }
+    }
+
+    pub(super) fn run(&self) -> &str {
+        self.claims.run()
+    }
+
+    /// An id that begins with the run's name; each comes once.
+    pub(super) fn id(&mut self, id: &str) {
+        self.total += 1;
+        let place = id.rsplit_once('-').and_then(|(key, i)| Some((key, written_number(i)?)));
+        let expected = place.is_some_and(|(key, i)| match self.claims.owner(key) {
+            Owner::Attempt(n) => self.take(n, i),
+            Owner::Nobody | Owner::Others => false,
+        });
+        self.unexpected += u64::from(!expected);
+    }
+
+    /// Whether event `i` of request `n` may be there.
+    fn take(&mut self, n: u64, i: u64) -> bool {
+        let claim = self.claims.fate(n);
+        match (claim.fate, claim.asked) {
+            (Fate::Accepted | Fate::Unknown, Asked::Events(count)) if i < u64::from(count) => {
+                if let Some(seen) = usize::try_from(n).ok().and_then(|n| self.by_number.get_mut(n)) {
+                    *seen += 1;
+                }
+                true
+            }
+            // A generator that was killed did not come to write what it sent.
+            (Fate::Unknown, Asked::Unwritten) => true,
+            _ => false,
+        }
+    }
+
+    /// All of them.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Events of accepted requests that are not there.
+    pub(super) fn missing(&self) -> u64 {
+        let missing = self.claims.accepted_events().map(|(n, count)| {
+            let seen = self.by_number.get(n).copied().unwrap_or(0);
+            u64::from(count.saturating_sub(seen))
+        });
+        missing.sum()
+    }
+
+    /// Events that nobody sent, or of a request that was refused.
+    pub(super) fn unexpected(&self) -> u64 {
+        self.unexpected
+    }
+}
