@@ -39,10 +39,10 @@ pub struct Config {
     /// but its bytes count below.
     pub max_in_flight_events: usize,
     /// Bytes of orders' bodies, from the first that arrives to the confirm, over all requests; more get 503 at once. At
-    /// least `order_bytes`.
+    /// least `order_bytes`. Bodies that are still on their way take half of it at most (one always fits).
     pub max_in_flight_order_bytes: usize,
     /// Bytes of events' bodies, from the first that arrives to the confirm, over all requests; more get 503 at once. At
-    /// least `batch_bytes`.
+    /// least `batch_bytes`. Bodies that are still on their way take half of it at most (one always fits).
     pub max_in_flight_event_bytes: usize,
     /// How many accepted orders this process remembers, to recognise a replay.
     pub recent_orders: u64,

@@ -4,10 +4,10 @@
 //! read, so that whoever is shed uploads nothing and is answered at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use broker::{Broker, BrokerState, PublishError};
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use service::metrics::Metrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::intake::{self, Limits};
+use crate::mean::Mean;
 use crate::meters::{Meters, Why};
 use crate::publish::{self, full, overloaded, starting};
 use crate::valve::Valve;
@@ -34,8 +35,10 @@ pub(crate) struct Gate {
     slots: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     max_bytes: usize,
-    /// Of the messages that were published lately, bytes; 0: none was.
-    mean: AtomicU64,
+    /// Of `bytes`, what bodies may take that are still on their way.
+    reading: Arc<Semaphore>,
+    /// Of the messages that were published lately.
+    pub(crate) mean: Mean,
     pub(crate) meters: Meters,
 }
 
@@ -44,6 +47,8 @@ pub(crate) struct Gate {
 pub(crate) struct Bounds {
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
+    /// The largest body, bytes: one of them fits always.
+    pub(crate) body: usize,
 }
 
 /// A request's share of what may be in flight, given back when it is dropped: with the publish, not with the handler.
@@ -79,7 +84,8 @@ impl Gate {
             slots,
             bytes,
             max_bytes: bounds.bytes,
-            mean: AtomicU64::new(0),
+            reading: Arc::new(Semaphore::new((bounds.bytes / 2).max(bounds.body))),
+            mean: Mean::default(),
             meters,
         }
     }
@@ -123,25 +129,31 @@ impl Gate {
     }
 
     /// Reads the body; each piece takes of the class's budget of bytes, and where that is spent the answer is 503 at once.
+    ///
+    /// A body may stay on its way for as long as `body_timeout_ms`, so all that do share half of the budget: slow ones, or
+    /// such as inflate, fill that half and no more. A body whose one piece is all that `Content-Length` announced (an
+    /// ordinary order) is complete as it comes, and takes nothing of that half.
     pub(crate) async fn read(&self, headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Held, Problem> {
-        let mut bytes: Option<OwnedSemaphorePermit> = None;
+        // The server holds bodies to it. A compressed one has none: the layer that inflates takes the header away.
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let (mut bytes, mut reading) = (None, None);
         let read = intake::read(headers, body, limits, |more| {
-            let more = u32::try_from(more).unwrap_or(u32::MAX);
-            let Ok(permit) = Arc::clone(&self.bytes).try_acquire_many_owned(more) else {
-                return self.shed(Why::HeldBytes, full(self.what, self.again));
-            };
-            match &mut bytes {
-                Some(held) => held.merge(permit),
-                None => bytes = Some(permit),
+            let whole = bytes.is_none() && announced == Some(more);
+            if (whole || take(&self.reading, more, &mut reading)) && take(&self.bytes, more, &mut bytes) {
+                Ok(())
+            } else {
+                self.shed(Why::HeldBytes, full(self.what, self.again))
             }
-            Ok(())
         });
         let body = read.await?;
+        // It is complete: others may be on their way.
+        drop(reading);
         Ok(Held { body, bytes })
     }
 
-    /// A place among what is in flight, for a body that is there: a body may take as long as `body_timeout_ms`, and a few
-    /// hundred slow ones would close the intake for everybody. While they come, their bytes are what bounds them.
+    /// A place among what is in flight, for a body that is there: a few hundred slow ones would else take all places for
+    /// as long as `body_timeout_ms`. While they come, their half of the bytes is what bounds them.
     pub(crate) fn place(&self, held: Held) -> Result<Place, Problem> {
         match Arc::clone(&self.slots).try_acquire_owned() {
             Ok(slot) => Ok(Place { _slot: slot, _bytes: held.bytes }),
@@ -159,19 +171,6 @@ impl Gate {
         self.max_bytes.saturating_sub(self.bytes.available_permits()) as u64
     }
 
-    /// A message of so many bytes is published.
-    pub(crate) fn sized(&self, bytes: usize) {
-        let (bytes, mean) = (bytes as u64, self.mean.load(Ordering::Relaxed));
-        // An eighth of the way each time. Two at once may overwrite each other: it is an estimate.
-        let moved = if mean == 0 { bytes } else { (mean * 7 + bytes) / 8 };
-        self.mean.store(moved.max(1), Ordering::Relaxed);
-    }
-
-    /// The mean size of a message, where one was published.
-    pub(crate) fn mean_bytes(&self) -> Option<u64> {
-        Some(self.mean.load(Ordering::Relaxed)).filter(|mean| *mean > 0)
-    }
-
     /// The answer to a publish that is not known to be durable.
     pub(crate) fn failed(&self, error: &PublishError) -> Problem {
         publish::problem(error, self.again)
@@ -185,4 +184,17 @@ impl Gate {
         }
         answer
     }
+}
+
+/// Takes so many bytes of a budget, added to what is `held` of it already; false where they are not left.
+fn take(budget: &Arc<Semaphore>, bytes: usize, held: &mut Option<OwnedSemaphorePermit>) -> bool {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(bytes) else {
+        return false;
+    };
+    match held {
+        Some(held) => held.merge(permit),
+        None => *held = Some(permit),
+    }
+    true
 }

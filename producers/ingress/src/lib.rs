@@ -15,7 +15,8 @@
 //! - **A wrong request is answered with every wrong field**, by JSON pointer, not only with the first.
 //! - Nothing is taken before the queues that it goes to are declared: 503 `starting`, for orders and events apart.
 //! - Work in flight, from the first byte of a body to the confirm, is bounded in requests and in bytes, for orders and
-//!   events apart: above the bound the answer is 503 at once.
+//!   events apart: above the bound the answer is 503 at once. Bodies that are still on their way get half of the bytes, so
+//!   that slow ones keep no order out that arrives whole.
 //! - **Under overload page events go first and orders last.** Looked at are bytes, age and alarms (`flow::Policy`), never a
 //!   predicted wait: a paused database is what the queue is for. Who is shed is answered before the body is read, with a
 //!   `Retry-After` that follows the queue's drain time. What is not known sheds nothing.
@@ -48,6 +49,7 @@ mod fields;
 mod gate;
 mod intake;
 pub mod keys;
+mod mean;
 mod meters;
 mod orders;
 mod overload;

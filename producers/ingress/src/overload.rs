@@ -29,9 +29,10 @@ pub struct OverloadConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Bytes of bodies in this process, of all classes.
+    /// Bytes of bodies in this process, orders and events together.
     pub held_bytes: u64,
-    /// Bytes that wait on the broker, of all classes that it carries; an estimate.
+    /// Bytes that wait on the broker; an estimate. Of orders: orders alone; of events: all that their broker carries, orders
+    /// and events together where both have one.
     pub waiting_bytes: u64,
     /// Age of the oldest message of the class's queue that a worker just took, seconds.
     pub oldest_s: u64,

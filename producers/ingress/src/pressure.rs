@@ -42,7 +42,7 @@ impl Lane {
 
     /// What waits, in the estimate that the mean size of what was published gives.
     fn waiting_bytes(&self, shared: &Shared) -> Option<u64> {
-        Some(self.ready?.saturating_mul(shared.gate(self.class).mean_bytes()?))
+        Some(self.ready?.saturating_mul(shared.gate(self.class).mean.bytes()?))
     }
 }
 
@@ -117,9 +117,11 @@ impl Pressure {
 
     fn decide(&mut self, shared: &Shared, now: Duration) {
         let held_bytes = shared.orders_gate.held_bytes() + shared.events_gate.held_bytes();
-        // Bytes are the broker's: one class fills it for the other.
+        // Events count all that their broker holds, so that they make room for orders. Orders count their own alone: anyone
+        // may post events, and no order is shed for them; what they take of the broker is bounded by their own limit.
         let of_broker = |class: Class| {
-            let lanes = self.lanes.iter().filter(|lane| self.one_broker || lane.class == class);
+            let all = self.one_broker && class == Class::Events;
+            let lanes = self.lanes.iter().filter(|lane| all || lane.class == class);
             lanes.filter_map(|lane| lane.waiting_bytes(shared)).reduce(u64::saturating_add)
         };
         let waiting = Class::ALL.map(of_broker);

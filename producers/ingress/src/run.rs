@@ -149,10 +149,18 @@ impl Ingress {
         let policy = config.overload.policy().map_err(Error::Setting)?;
         let shown = show_lanes(&deps.metrics);
         let pressure = Pressure::new(lanes, policy, config.overload.clone(), deps.one_broker, shown);
-        let bounds = Bounds { requests: config.max_in_flight_orders, bytes: config.max_in_flight_order_bytes };
+        let bounds = Bounds {
+            requests: config.max_in_flight_orders,
+            bytes: config.max_in_flight_order_bytes,
+            body: config.order_bytes,
+        };
         let words = (orders::WHAT, orders::AGAIN);
         let orders_gate = Gate::new(Class::Orders, words, bounds, &deps.orders, &deps.metrics);
-        let bounds = Bounds { requests: config.max_in_flight_events, bytes: config.max_in_flight_event_bytes };
+        let bounds = Bounds {
+            requests: config.max_in_flight_events,
+            bytes: config.max_in_flight_event_bytes,
+            body: config.batch_bytes.max(config.event_bytes),
+        };
         let words = (pages::WHAT, pages::AGAIN);
         let events_gate = Gate::new(Class::Events, words, bounds, &deps.events, &deps.metrics);
         Ok(Self {

@@ -19,10 +19,11 @@ pub(super) async fn accept(
     let publish = async {
         let known = Known { fingerprint: placed.fingerprint, accepted_at: placed.accepted_at };
         let message = Envelope::new(&*shared.clock, "ingress", placed).traced(traceparent).to_message();
-        shared.orders_gate.sized(message.body.len());
+        let bytes = message.body.len();
         let publish =
             Publish { exchange: shared.orders_exchange.clone(), routing_key: market.routing_key.clone(), message };
         publish_one(&*shared.orders, publish).await?;
+        shared.orders_gate.mean.add(bytes);
         Ok(known)
     };
     shared.recent.get_or_publish(id, publish).await

@@ -116,9 +116,11 @@ async fn publish_batch(
 ) -> Result<(), broker::PublishError> {
     let count = batch.events.len();
     let mut message = Envelope::new(&*shared.clock, "ingress", batch).traced(traceparent).to_message();
-    shared.events_gate.sized(message.body.len());
+    let bytes = message.body.len();
     message.headers.insert(names::EVENT_COUNT.to_owned(), count.to_string());
     let publish =
         Publish { exchange: shared.pages_exchange.clone(), routing_key: layout::PAGE_BATCH_KEY.to_owned(), message };
-    publish_one(&*shared.events, publish).await
+    publish_one(&*shared.events, publish).await?;
+    shared.events_gate.mean.add(bytes);
+    Ok(())
 }

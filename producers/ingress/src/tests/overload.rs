@@ -243,3 +243,51 @@ async fn bodies_in_flight_are_bounded_in_bytes_for_orders_and_events_apart() {
     assert!(app.metrics.text().contains("millpond_ingress_in_flight_bytes{class=\"events\"} 0.0\n"));
     assert!(app.metrics.text().contains("shed_requests_total{class=\"events\",reason=\"held_bytes\"} 2\n"));
 }
+
+/// Orders have the same limit as events here, on the same broker: what the events fill is not the orders'.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn page_events_that_wait_shut_no_order_out() {
+    let limits = || {
+        let both = LimitsConfig { waiting_bytes: 10_000, ..LimitsConfig::default() };
+        let mut config = strict(both);
+        config.overload.orders = both;
+        config
+    };
+    on_both(limits, async |app| {
+        events_until(&app, StatusCode::SERVICE_UNAVAILABLE).await;
+        // The look that shut the events' valve has turned the orders' too.
+        an_order_is_taken(&app, "k").await;
+        let text = app.metrics.text();
+        let open = "millpond_ingress_shedding{class=\"orders\",queue=\"millpond.checkout.europe.v1\"} 0.0\n";
+        assert!(text.contains(open), "{text}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_that_stall_keep_out_no_order_that_arrives_whole() {
+    let app = Arc::new(App::with(Config { order_bytes: 1_000, max_in_flight_order_bytes: 4_000, ..config() }));
+    let stalled = || {
+        let first = stream::iter([Ok::<_, std::io::Error>(vec![b' '; 500])]);
+        Body::from_stream(first.chain(stream::pending()))
+    };
+    let tasks = Tasks::new();
+    let uploads: Vec<_> = (0..4)
+        .map(|number| {
+            let (app, body) = (Arc::clone(&app), stalled());
+            let request = app.order(&format!("stalled-{number}"), &mugs()).map(|_| body);
+            tasks.spawn("stalled", async move { app.send(request).await.status })
+        })
+        .collect();
+    let held = "millpond_ingress_in_flight_bytes{class=\"orders\"} 2000.0\n";
+    wait::until("half is taken", || async { app.metrics.text().contains(held).then_some(()) }).await.unwrap();
+
+    app.send(app.order("one more", &mugs()).map(|_| stalled())).await.is_problem(503, "temporary_reduced_capacity");
+    let mut whole = app.order("k", &mugs());
+    whole.headers_mut().insert(header::CONTENT_LENGTH, mugs().to_string().len().into());
+    let answer = app.send(whole).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
+    for upload in uploads {
+        upload.abort();
+    }
+}
