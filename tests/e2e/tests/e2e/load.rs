@@ -66,6 +66,17 @@ pub(crate) async fn what_was_lost_or_sold_twice_is_found_and_is_an_exit_status(p
     change("DELETE FROM orders WHERE id IN (SELECT id FROM orders ORDER BY id DESC LIMIT 1)").await?;
     let (clean, found) = verified(&shop, "1s").await?;
     assert!(!clean && found["lost"] == 1, "{found}");
+    // A confirmed order of which nothing but its row is left: no line, no movement, and its units are free again.
+    let first = "(SELECT min(reference) FROM stock_movements WHERE kind = 'order')";
+    let sku = format!("(SELECT sku FROM stock_movements WHERE reference = {first})");
+    let order = format!("(SELECT order_id FROM stock_movements WHERE reference = {first})");
+    change(&format!("UPDATE stock SET reserved = reserved - 1 WHERE sku = {sku}")).await?;
+    change(&format!("DELETE FROM order_lines WHERE order_id = {order}")).await?;
+    change(&format!("DELETE FROM stock_movements WHERE reference = {first}")).await?;
+    let (clean, mut hollow) = verified(&shop, "1s").await?;
+    assert!(!clean && hollow["lost"] == 2, "{hollow}");
+    hollow["lost"] = found["lost"].clone();
+    assert_eq!(hollow, found, "its stock and its ledger agree: the missing line alone gives it away");
     Ok(())
 }
 
