@@ -49,19 +49,24 @@ async fn reads_that_take_every_connection_of_theirs_keep_no_transaction_waiting(
     let home = Home::server().await;
     let database = home.migrated().await;
     assert_eq!(database.max_transactions(), 3, "of four connections");
+    // Before the reads begin, so that the first of them is seen however slow the machine is.
+    let tx = database.begin().await.unwrap();
     let mut reads = JoinSet::new();
-    for _ in 0..4 {
+    let read = |sql: &'static str| {
         let database = Arc::clone(&database);
-        reads.spawn(async move { number(&database, "SELECT 1::bigint FROM pg_sleep(0.5)").await });
-    }
+        async move { number(&database, sql).await }
+    };
+    reads.spawn(read("SELECT 1::bigint FROM pg_sleep(5)"));
     let asleep = "SELECT count(*) FROM pg_stat_activity \
                   WHERE datname = current_database() AND wait_event = 'PgSleep'";
-    let tx = database.begin().await.unwrap();
     let busy = || async {
         let row = tx.query_one_raw(database.statement(asleep, [])).await.unwrap().unwrap();
         (row.try_get_by_index::<i64>(0).unwrap() == 1).then_some(())
     };
     testkit::wait::until("a read is under way", busy).await.unwrap();
+    for _ in 0..3 {
+        reads.spawn(read("SELECT 1::bigint"));
+    }
     let mut open = Vec::new();
     for _ in 1..database.max_transactions() {
         open.push(database.begin().await.unwrap());
