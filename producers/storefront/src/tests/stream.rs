@@ -24,9 +24,12 @@ impl Fixture {
         answer
     }
 
-    /// Waits until the order was looked up at least once more.
-    async fn looked_up(&self, misses: u64) {
-        let seen = || async { (self.cache.stats().misses >= misses).then_some(()) };
+    /// Waits until so many streams have looked the order up; a later one may find in the cache what an earlier one left.
+    async fn looked_up(&self, times: u64) {
+        let seen = || async {
+            let stats = self.cache.stats();
+            (stats.hits + stats.misses >= times).then_some(())
+        };
         until("the stream looks the order up", seen).await.unwrap();
     }
 }
