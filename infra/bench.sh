@@ -3,14 +3,13 @@
 #
 #   infra/bench.sh [--seconds N] [--only a,b,d] [--out FILE] [--bin FILE]
 #
-# --seconds  how long each measurement runs (10; sustained rate, spike and flood last three times as long; from 60 on, j
-#            judges memory by what it is after the first minute)
+# --seconds  how long each measurement runs (10; sustained rate and spike last three times as long, the floods of j 150 s)
 # --only     sections; without it, all of them:
 #              a  raw confirmed publishes, by lapin alone        b  POST /v1/orders
 #              c  raw consumption, raw inserts                   d  drain of a backlog by one checkout
 #              e  sustained end to end, every role at work       f  page events, in and into rollups
 #              g  b and e on embedded parts                      h  memory, start-up, size of the binary
-#              i  a database's budget, 1, 2 and 4 checkouts       j  ten times the sustained rate
+#              i  a database's budget, 1, 2 and 4 checkouts       j  ten times what the database takes
 # --out      where the figures go (bench.json)
 # --bin      measures that binary instead of building this checkout's
 #
@@ -49,7 +48,7 @@ die() { say "$*"; exit 1; }
 # shellcheck source=infra/bench/overload.sh
 . "$root/infra/bench/overload.sh"
 
-usage() { sed -n '2,22s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 # A role in the middle of a batch has 20 s of its own to finish (stop.soft_ms).
 leave_within_s=30

@@ -1,44 +1,53 @@
 # shellcheck shell=bash
 # Section j: ten times the orders that can be sustained, every role at work. Part of ../bench.sh.
 #
-# The load shares the cores with what it floods, and what it can't send it says: the rate that arrived stands beside the one
-# that was offered, and the CPU it took in the table of CPU. What orders were completed is counted from the database, by the
-# time of their transaction; how long a refusal takes, by a few orders per second over connections of their own, whose wait
-# for a place in the flood's own line does not count.
+# What can be sustained is what the database is given: a budget, as a shop has it whose database sets the pace. So ten times
+# of it can be sent by a load that shares the cores with what it floods; what it could not send it says (the rate that
+# arrived stands beside the one that was offered, and the CPU it took in the table of CPU). Once the queue takes all of it,
+# and once with a limit on the age of what waits, so that orders are refused, too. The last flood is without a budget, where
+# the cores set the pace, and the load takes them from the shop: as much as the load can send, for what it shows of refusals.
+#
+# What orders were completed is counted from the database, by the time of their transaction; how long a refusal takes, by a
+# few orders per second over connections of their own, whose wait for a place in the flood's own line does not count.
 
+# Rows/s. An order is three, and some fifty a second go to what is written once for each transaction.
+flood_budget=1500
+flood_one_x=470
+# What an operator sets who would rather refuse than let an order wait for longer, seconds.
+flood_oldest_s=5
+# Memory is judged by what it is after the first minute.
+flood_for_s=150
+# The flood without a budget: few orders in flight, far below the connections.
 flood_connections=1024
-# Orders in flight in the second flood, far below the connections: what an operator sets to be asked for less.
 flood_in_flight=64
 
 section_j() {
-  local rate short highest sustainable
-  rate=$(noted e.spread.offered_per_s)
-  if [ -z "$rate" ] || [ -z "$(noted e.spread.accepted_per_s)" ]; then
-    highest_rate servers 1000 "sustained, 1,000 SKUs, at a guess"
-    rate=$highest
-  fi
-  sustainable=$rate
-  note j.sustainable_per_s "$rate"
-  [ "$rate" -gt 0 ] || { say "  no rate was held: there is nothing to flood"; return 0; }
-  flood j.one_x "$rate" "at the sustained rate" ""
-  flood j.ten_x $((rate * 10)) "at 10 times" ""
-  flood j.ten_x_limited $((rate * 10)) "at 10 times, $flood_in_flight orders in flight" \
-    $'[ingress]\n'"max_in_flight_orders = $flood_in_flight"
+  note j.budget_rows_per_s "$flood_budget"
+  note j.sustainable_per_s "$flood_one_x"
+  budget="$flood_budget rows/s"
+  flood j.one_x "$flood_one_x" "at the sustained rate" "" $((seconds * 3)) 64
+  flood j.ten_x $((flood_one_x * 10)) "at 10 times, the queue takes all" "" "$flood_for_s" 256
+  flood j.ten_x_refused $((flood_one_x * 10)) "at 10 times, none older than $flood_oldest_s s" \
+    $'[ingress.overload.orders]\n'"oldest_s = $flood_oldest_s" "$flood_for_s" 256
+  budget=
+  flood j.no_budget 50000 "no budget, $flood_in_flight orders in flight" \
+    $'[ingress]\n'"max_in_flight_orders = $flood_in_flight" $((seconds * 3)) "$flood_connections"
 }
 
-# flood PATH RATE LABEL SETTINGS: that rate for three times as long as other measurements.
+# flood PATH RATE LABEL SETTINGS FOR_S CONNECTIONS
 flood() {
-  local path=$1 label="overload, $3" for_s=$((seconds * 3)) began role reason count sampler
+  local path=$1 label="overload, $3" for_s=$5 began role reason count sampler
   shop_open servers "${1//[._]/-}"
   printf '%s\n' "$4" >>"$shop/millpond.toml"
   roles_start "${all_roles[@]}"
+  [ -z "$budget" ] || until_leases 1
   server_sql CHECKPOINT
   ask_now_and_then "$for_s"
   sample_memory &
   sampler=$!
   cpu_begin
   began=$EPOCHREALTIME
-  offer "${ports[ingress]}" "$2" "$for_s" 1000 --connections "$flood_connections"
+  offer "${ports[ingress]}" "$2" "$for_s" 1000 --connections "$6"
   cpu_end "$path" "$(json_number "$scratch/load.json" sent)" load
   kill "$sampler" 2>/dev/null || true
   wait "$sampler" || true
@@ -47,7 +56,8 @@ flood() {
   figure "$path.arrived_per_s" "$(calc 0 "$(json_number "$scratch/load.json" sent) / $for_s")" orders/s \
     "$label, $2 orders/s: sent"
   figure "$path.accepted_per_s" "${offered[per_s]}" orders/s "$label, accepted"
-  note "$path.arrived_to_one_x" "$(calc 2 "$(json_number "$scratch/load.json" sent) / $for_s / $sustainable")"
+  [ -z "$budget" ] ||
+    note "$path.arrived_to_one_x" "$(calc 2 "$(json_number "$scratch/load.json" sent) / $for_s / $flood_one_x")"
   completed "$path" "$label" "$began" "$for_s"
   note "$path.unanswered" "$(json_number "$scratch/load.json" unanswered)"
   note "$path.not_sent" "$(json_number "$scratch/load.json" not_sent)"
