@@ -43,6 +43,8 @@ mod open;
 pub mod outbox;
 mod ready;
 mod regions;
+mod rows;
+pub mod stock;
 #[cfg(test)]
 mod tests;
 
@@ -52,3 +54,4 @@ pub use error::Error;
 pub use fault::Fault;
 pub use migration::{Schema, migrate, schema};
 pub use regions::{Databases, Region};
+pub use rows::Rows;

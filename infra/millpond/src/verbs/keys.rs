@@ -6,9 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use ingress::Scope;
-use ingress::keys::{self, Entry, KeyKind, PlainKey};
 use model::TokenKey;
+use service::keys::{self, Entry, KeyKind, PlainKey, Scope};
 
 use super::{complain, say};
 use crate::cli::KeysVerb;

@@ -30,6 +30,7 @@ fn order() -> order::Model {
         pricing: json!({"by": "shop"}),
         attribution: json!({}),
         accepted_at: now,
+        shipped_at: None,
         created_at: now,
         updated_at: now,
     }
