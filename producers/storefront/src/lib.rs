@@ -28,11 +28,12 @@ mod config;
 mod lookup;
 mod routes;
 mod run;
+mod stock;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod view;
 mod watch;
 
-pub use config::Config;
+pub use config::{Changes, Config};
 pub use run::{Deps, Storefront, run};

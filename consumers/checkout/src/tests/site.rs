@@ -79,6 +79,11 @@ impl Site {
         Checkout { region, source: OutcomeSource::Own, price_grace: GRACE, reserve_s: 0, statuses }
     }
 
+    /// One that holds units for a payment, for longer than any test.
+    pub(crate) async fn reserving(&self) -> Checkout {
+        Checkout { reserve_s: 3_600, ..self.worker().await }
+    }
+
     pub(crate) async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) {
         let database = &self.databases.databases()[0];
         let tx = database.begin().await.unwrap();

@@ -57,13 +57,17 @@ pub(crate) fn create(settings: &Settings, name: &str, market: &str, origins: &[S
         bail!("--market {market} is not configured; known are: {}", known.join(", "));
     }
     let kind = if origins.is_empty() { KeyKind::Server } else { KeyKind::Browser };
+    let mut scopes = vec![Scope::Orders, Scope::Events];
+    if kind == KeyKind::Server {
+        scopes.push(Scope::Stock);
+    }
     let (plain, hash) = keys::generate();
     let entry = Entry {
         name: name.to_owned(),
         hash,
         market: market.parse()?,
         kind,
-        scopes: vec![Scope::Orders, Scope::Events],
+        scopes,
         origins: origins.to_vec(),
         expires_at: None,
     };

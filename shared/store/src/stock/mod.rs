@@ -47,6 +47,8 @@
 //! the same key waits for it, and finds the answer. [`forget_requests`] throws old ones away; what they did can still not be
 //! done again under their key, for the movement's own key is kept, and says so ([`Refusal::KeyOfThePast`]).
 //!
+//! Its tests are checkout's, whose orders it goes on with.
+//!
 //! # Order of locks
 //! Request, order, stock rows in byte order of SKUs: the order that checkout keeps too, so nobody waits in a circle.
 
@@ -60,8 +62,6 @@ mod orders;
 mod refund;
 mod refusal;
 mod request;
-#[cfg(test)]
-mod tests;
 
 pub use change::{Change, Done, OrderAnswer, OrderNow, RefundLine, StockAnswer};
 pub use expire::{Expired, expire};

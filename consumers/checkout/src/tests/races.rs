@@ -1,0 +1,152 @@
+//! Several processes at once, on one server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::{OrderConfirmed, OrderPlaced, OrderReleased};
+use futures::future::{join, join_all};
+use rand::RngExt as _;
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use store::stock::{self, Change, RefundLine};
+use store::{Fault, Region};
+
+use super::flows::{apply, code, id, sku};
+use super::orders::order;
+use super::site::{Site, done, on_both};
+
+on_both!(
+    of_pay_and_expiry_exactly_one_wins,
+    of_one_request_at_many_places_one_takes_effect_and_all_are_told_the_same,
+    a_storm_of_orders_and_changes_keeps_the_ledger,
+);
+
+/// A sweep; one that met another transaction is none.
+async fn sweep(region: &Region, batch: u32) -> usize {
+    match stock::expire(region, batch).await {
+        Ok(expired) => expired.released.len(),
+        Err(error) => {
+            assert!(matches!(Fault::classify(&error), Fault::Contention(_)), "{error}");
+            0
+        }
+    }
+}
+
+async fn of_pay_and_expiry_exactly_one_wins(site: Site) {
+    const ORDERS: usize = 60;
+    site.change("count", Change::Count { sku: sku("MUG"), on_hand: 100 }).await.unwrap();
+    let orders: Vec<OrderPlaced> = (0..ORDERS).map(|n| order(&format!("o-{n}"), &[("MUG", 1, 100)])).collect();
+    done(&site.reserving().await, &orders).await;
+    site.execute("UPDATE orders SET expires_at = '2020-01-01T00:00:00.000+00:00'", []).await;
+
+    let regions = [site.region().await, site.region().await, site.region().await];
+    let sweepers = regions[..2].iter().map(async |region| {
+        let mut released = 0;
+        for _ in 0..ORDERS {
+            released += sweep(region, 2).await;
+        }
+        released
+    });
+    let payers = join_all((0..ORDERS).rev().map(|n| {
+        let region = &regions[2];
+        async move {
+            let made = apply(region, &format!("pay-{n}"), &Change::Pay { order: id(&format!("o-{n}")) }).await;
+            made.map_or_else(|refused| code(Err(refused)), |_| "paid".to_owned())
+        }
+    }));
+    let (released, paid) = join(join_all(sweepers), payers).await;
+    let mut released: usize = released.into_iter().sum();
+    released += sweep(&regions[0], 1_000).await;
+
+    let mut answers: BTreeMap<String, usize> = BTreeMap::new();
+    paid.into_iter().for_each(|answer| *answers.entry(answer).or_default() += 1);
+    let states = site.states().await;
+    let in_state = |state: &str| states.values().filter(|known| *known == state).count();
+    assert_eq!(answers.get("paid").copied().unwrap_or(0), in_state("confirmed"));
+    assert_eq!(answers.get("order_released").copied().unwrap_or(0), in_state("released"));
+    assert_eq!((in_state("confirmed") + in_state("released"), released), (ORDERS, in_state("released")));
+    assert_eq!(site.level("MUG").await, (100, i64::try_from(in_state("confirmed")).unwrap(), 0));
+    let told: Vec<OrderReleased> = site.events().await;
+    let sold: Vec<OrderConfirmed> = site.events().await;
+    assert_eq!((told.len(), sold.len()), (in_state("released"), in_state("confirmed")));
+    println!("{answers:?}");
+}
+
+async fn of_one_request_at_many_places_one_takes_effect_and_all_are_told_the_same(site: Site) {
+    site.change("count", Change::Count { sku: sku("MUG"), on_hand: 10 }).await.unwrap();
+    let mut regions = Vec::new();
+    for _ in 0..4 {
+        regions.push(site.region().await);
+    }
+    for round in 0..5 {
+        let key = format!("k-{round}");
+        let change = Change::Restock { sku: sku("MUG"), units: 3 };
+        let made = join_all((0..8).map(|n| apply(&regions[n % 4], &key, &change))).await;
+        let made: Vec<_> = made.into_iter().map(Result::unwrap).collect();
+        assert_eq!(made.iter().filter(|done| !done.replayed).count(), 1);
+        assert!(made.iter().all(|done| done.answer == made[0].answer));
+    }
+    assert_eq!(site.level("MUG").await, (25, 0, 0));
+}
+
+/// One process's part of the storm.
+async fn storm(site: &Site, process: u64) {
+    let worker = site.reserving().await;
+    let region = worker.region.clone();
+    let mut random = SmallRng::seed_from_u64(process);
+    for n in 0..60 {
+        let name = ["A", "B", "C"][random.random_range(0..3)];
+        let some = format!("s-{}", random.random_range(0..40));
+        let units = random.random_range(1..4);
+        // Half of the requests are sent by several processes.
+        let key = if random.random_bool(0.5) { format!("shared-{n}") } else { format!("{process}-{n}") };
+        let change = match random.random_range(0..10) {
+            0..3 => {
+                // The same order is the same at every process.
+                let lines: &[(&str, u32, i64)] =
+                    if some.ends_with('7') { &[("B", 2, 100), ("A", 1, 100)] } else { &[("A", 1, 100), ("C", 2, 100)] };
+                done(&worker, &[order(&some, lines)]).await;
+                continue;
+            }
+            3 => {
+                site.overdue(&some).await;
+                sweep(&region, 5).await;
+                continue;
+            }
+            4 | 5 => Change::Pay { order: id(&some) },
+            6 => Change::Ship { order: id(&some) },
+            7 => Change::Cancel { order: id(&some) },
+            8 => {
+                let line = RefundLine {
+                    sku: sku(name),
+                    quantity: 1.try_into().unwrap(),
+                    restock: units > 1,
+                    amount_minor: 100,
+                };
+                Change::Refund { order: id(&some), lines: vec![line] }
+            }
+            _ if units == 1 => Change::Count { sku: sku(name), on_hand: random.random_range(0..20) },
+            _ if units == 2 => Change::Take { sku: sku(name), units: None },
+            _ => Change::Restock { sku: sku(name), units },
+        };
+        match apply(&region, &key, &change).await {
+            Ok(_) | Err(stock::Error::Refused(_) | stock::Error::KeyReused) => {}
+            Err(stock::Error::Database(error)) => panic!("{change:?}: {error}"),
+        }
+    }
+}
+
+async fn a_storm_of_orders_and_changes_keeps_the_ledger(site: Site) {
+    for name in ["A", "B", "C"] {
+        site.change(&format!("begin {name}"), Change::Count { sku: sku(name), on_hand: 30 }).await.unwrap();
+    }
+    join_all((0..4).map(|process| storm(&site, process))).await;
+    for name in ["A", "B", "C"] {
+        let (on_hand, reserved, shortfall) = site.level(name).await;
+        assert!(reserved <= on_hand + shortfall, "{name}: {reserved} of {on_hand} and {shortfall}");
+    }
+    let released: Vec<OrderReleased> = site.events().await;
+    let ids: BTreeSet<_> = released.iter().map(|told| told.order_id).collect();
+    assert_eq!(ids.len(), released.len(), "a release is told once");
+    let states: BTreeSet<String> = site.states().await.into_values().collect();
+    assert!(states.len() > 2, "much happened: {states:?}");
+}
