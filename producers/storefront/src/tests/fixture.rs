@@ -10,7 +10,7 @@ use cache::{Cache, OrderStatus};
 use chrono::{DateTime, Utc};
 use events::OrderState;
 use model::{Fingerprint, ManualClock, OrderId, RegionNumber, StatusToken, TokenKey};
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, Value};
 use service::keys::{self, ApiKeys, Entry, KeyKind, Scope};
 use service::{Readiness, Shutdown, Tasks, http};
 use store::{Database, DatabaseConfig, Databases};
@@ -30,6 +30,7 @@ pub(super) struct Fixture {
     base: String,
     key: TokenKey,
     pub(super) api_keys: Keys,
+    pub(super) clock: Arc<ManualClock>,
     tasks: Tasks,
     postgres: Option<FreshDatabase>,
     _folder: TempDir,
@@ -66,6 +67,7 @@ async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<Fresh
     let key = TokenKey::new([7; 32]).unwrap();
     let keys_file = folder.path().join("keys.toml");
     let api_keys = keys_of(&keys_file);
+    let clock = Arc::new(ManualClock::at(ACCEPTED.parse().unwrap()));
     let shutdown = Shutdown::new();
     let bind = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = http::Server::bind(http::Config { bind, ..http::Config::default() }).await.unwrap();
@@ -78,12 +80,24 @@ async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<Fresh
         keys: ApiKeys::open(&keys_file).unwrap(),
         keys_reload: Duration::from_mins(1),
         markets: BTreeMap::from([("eu".parse().unwrap(), "main".parse().unwrap())]),
-        clock: Arc::new(ManualClock::at(ACCEPTED.parse().unwrap())),
+        clock: clock.clone(),
         readiness: Readiness::new(shutdown.clone()),
     };
     let tasks = Tasks::new();
     drop(tasks.spawn("storefront", run(server, deps, shutdown.clone())));
-    Fixture { shutdown, cache, http: Http::new(), databases, base, key, api_keys, tasks, postgres, _folder: folder }
+    Fixture {
+        shutdown,
+        cache,
+        http: Http::new(),
+        databases,
+        base,
+        key,
+        api_keys,
+        clock,
+        tasks,
+        postgres,
+        _folder: folder,
+    }
 }
 
 /// Keys of the one market, by what they may do.
@@ -150,6 +164,16 @@ impl Fixture {
     pub(super) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let url = format!("{}{path}", self.base);
         self.http.send("GET".parse().unwrap(), &url, headers, Vec::new()).await.unwrap()
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) {
+        let tx = self.database().begin().await.unwrap();
+        tx.execute_raw(self.database().statement(sql, values)).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     pub(super) fn database(&self) -> &Database {
