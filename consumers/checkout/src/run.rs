@@ -14,7 +14,7 @@ use worker::{Breaker, Governor, Worker, WorkerDeps};
 use crate::config::Config;
 use crate::handler::Checkout;
 use crate::status;
-use crate::sweep::sweep_for_ever;
+use crate::sweep::{self, sweep_for_ever};
 
 /// What checkout is given. There is no clock: every time that it writes is the database's.
 pub struct Deps {
@@ -91,7 +91,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
     let price_grace = config.price_grace();
     let tasks = Tasks::new();
     // Its end is the soft stop's, in mid-transaction too: that is rolled back, and the next sweep finds the same orders.
-    let sweeping = sweep_for_ever(region.clone(), config.expiry, statuses.clone());
+    let sweeping = sweep_for_ever(region.clone(), config.expiry, statuses.clone(), sweep::counter(&metrics, &region));
     let sweep_task = tasks.spawn_until("checkout.expiry", stop.clone(), sweeping);
     let handler =
         Arc::new(Checkout { region, source: config.outcome, price_grace, reserve_s: config.reserve_s, statuses });

@@ -4,15 +4,27 @@ use std::time::Duration;
 
 use cache::OrderStatus;
 use rand::RngExt as _;
+use service::metrics::{Counter, Family, Metrics};
 use store::stock::{self, OrderNow};
 use store::{Fault, Region};
 
 use crate::config::Expiry;
 use crate::status::StatusQueue;
 
+static EXPIRED: Family = Family::counter(
+    "millpond_checkout_expired_orders_total",
+    "Reservations that were not paid in time and were released by this process",
+    &["region"],
+);
+
+/// The count of what is released in `region`.
+pub(crate) fn counter(metrics: &Metrics, region: &Region) -> Counter {
+    metrics.counter(&EXPIRED, &[region.name.as_str()])
+}
+
 /// Sweeps for ever, one bounded transaction at a time. Takes no part in the database's budget, so it keeps its own measure; and
 /// needs no breaker, since a sweep that fails is nobody's loss: the next one finds the same orders.
-pub(crate) async fn sweep_for_ever(region: Region, expiry: Expiry, statuses: StatusQueue) {
+pub(crate) async fn sweep_for_ever(region: Region, expiry: Expiry, statuses: StatusQueue, counter: Counter) {
     let mut failing = false;
     loop {
         // By chance, so that processes that were started together do not sweep together.
@@ -25,6 +37,7 @@ pub(crate) async fn sweep_for_ever(region: Region, expiry: Expiry, statuses: Sta
                 }
                 failing = false;
                 if !expired.released.is_empty() {
+                    counter.inc_by(expired.released.len() as u64);
                     tracing::info!(
                         region = %region.name,
                         checkout.released = expired.released.len(),

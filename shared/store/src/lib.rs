@@ -1,5 +1,6 @@
 //! Databases: which one holds which region, how to work on it without harming the others that do, its schema, the
-//! outbox, and the leases on its budget. A role's own SQL lives with the role.
+//! outbox, what becomes of stock and orders after the sale ([`stock`]), and the leases on its budget. A role's own SQL lives
+//! with the role.
 //!
 //! # Nouns
 //! A [`Database`] is a `PostgreSQL` database or a SQLite file. A [`Region`] of the shop lives in one; several may share it,

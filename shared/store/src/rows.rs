@@ -24,6 +24,7 @@ struct Column {
 impl Rows {
     /// Adds a column without nulls: its name, `PostgreSQL`'s type of one value, the values. Every column has as many values
     /// as the first.
+    #[must_use]
     pub fn column<T: Into<Value> + ValueType>(
         mut self,
         name: &'static str,

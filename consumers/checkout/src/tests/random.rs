@@ -123,11 +123,15 @@ impl Model {
             return;
         }
         let mut units: BTreeMap<usize, i64> = BTreeMap::new();
-        lines.iter().for_each(|(sku, q)| *units.entry(*sku).or_default() += i64::from(*q));
+        for (sku, quantity) in lines {
+            *units.entry(*sku).or_default() += i64::from(*quantity);
+        }
         let fits =
             units.iter().all(|(sku, units)| self.rows.get(sku).is_some_and(|row| row.on_hand - row.reserved >= *units));
         if fits {
-            units.iter().for_each(|(sku, units)| self.rows.get_mut(sku).unwrap().reserved += units);
+            for (sku, units) in &units {
+                self.rows.get_mut(sku).unwrap().reserved += units;
+            }
         }
         let state = if fits { "reserved" } else { "rejected" };
         self.orders.insert(n, Known { state, units, refunded: BTreeMap::new(), shipped: false });
@@ -148,7 +152,9 @@ impl Model {
     }
 
     fn give_back(&mut self, units: &BTreeMap<usize, i64>) {
-        units.iter().for_each(|(sku, units)| self.rows.get_mut(sku).unwrap().reserved -= units);
+        for (sku, units) in units {
+            self.rows.get_mut(sku).unwrap().reserved -= units;
+        }
     }
 
     fn ship(&mut self, n: usize) -> Result<(), &'static str> {
@@ -157,7 +163,9 @@ impl Model {
             return Err("order_shipped");
         }
         let mut rest = order.units;
-        order.refunded.iter().for_each(|(sku, units)| *rest.get_mut(sku).unwrap() -= units);
+        for (sku, units) in &order.refunded {
+            *rest.get_mut(sku).unwrap() -= units;
+        }
         if rest.values().all(|units| *units == 0) {
             return Err("nothing_left");
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use events::{OrderState, ReleaseCause};
 use model::{OrderId, Sku};
-use sea_orm::{ConnectionTrait as _, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
 use uuid::Uuid;
 
 use super::change::OrderNow;
@@ -35,18 +35,33 @@ pub struct Expired {
 /// # Errors
 /// The database's; nothing was released then.
 pub async fn expire(region: &Region, batch: u32) -> Result<Expired, DbErr> {
+    if !any_overdue(region).await? {
+        return Ok(Expired::default());
+    }
     let tx = region.database.begin().await?;
     let expired = match sweep(region, &tx, batch).await {
         Ok(expired) => expired,
         Err(Error::Database(error)) => return Err(error),
         Err(other) => return Err(broken(&other.to_string())),
     };
-    if expired.released.is_empty() {
-        tx.rollback().await?
-    } else {
-        tx.commit().await?
-    }
-    Ok(expired)
+    // Where another sweeper was faster.
+    if expired.released.is_empty() { tx.rollback().await } else { tx.commit().await }.map(|()| expired)
+}
+
+/// A look that takes no turn from anybody who writes.
+async fn any_overdue(region: &Region) -> Result<bool, DbErr> {
+    let sql = format!("SELECT 1 FROM orders WHERE {} LIMIT 1", overdue_sql(region));
+    let row = region.database.read().query_one_raw(region.database.statement(sql, [number(region)])).await?;
+    Ok(row.is_some())
+}
+
+/// What holds of a reservation of the region `$1` whose time is up.
+fn overdue_sql(region: &Region) -> String {
+    format!("state = 'reserved' AND expires_at <= {} AND region = $1", region.database.backend().now_sql())
+}
+
+fn number(region: &Region) -> Value {
+    i32::from(region.number.0).into()
 }
 
 async fn sweep(region: &Region, tx: &Transaction, batch: u32) -> Result<Expired, Error> {
@@ -90,10 +105,10 @@ async fn overdue(
         Backend::Sqlite => "",
     };
     let sql = format!(
-        "SELECT {COLUMNS}, {now} AS now FROM orders WHERE state = 'reserved' AND expires_at <= {now} AND region = $1 \
-         ORDER BY expires_at LIMIT $2 {locked}"
+        "SELECT {COLUMNS}, {now} AS now FROM orders WHERE {} ORDER BY expires_at LIMIT $2 {locked}",
+        overdue_sql(region)
     );
-    let values = [i32::from(region.number.0).into(), i64::from(batch.max(1)).into()];
+    let values = [number(region), i64::from(batch.max(1)).into()];
     let rows = tx.query_all_raw(region.database.statement(sql, values)).await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let at = first.try_get("", "now")?;

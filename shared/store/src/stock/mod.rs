@@ -25,7 +25,7 @@
 //! |---|---|---|---|---|---|
 //! | – | checkout | `reserved`, or `confirmed` at once | | + ordered | `order.outcomes` if confirmed |
 //! | `reserved` | [`Change::Pay`] | `paid` and `confirmed`, in one step | | | `order.confirmed` |
-//! | `reserved` | [`expire`], by the database's clock | `released` | | - ordered | `order.released` |
+//! | `reserved` | [`fn@expire`], by the database's clock | `released` | | - ordered | `order.released` |
 //! | `reserved`, `paid`, `confirmed` | [`Change::Cancel`] | `released` | | - ordered | `order.released` |
 //! | `confirmed` | [`Change::Ship`] | `confirmed`, shipped | - rest | - rest | |
 //! | `confirmed`, not shipped | [`Change::Refund`], units for sale again | `confirmed` | | - units | `order.refunded` |

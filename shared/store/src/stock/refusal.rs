@@ -120,7 +120,7 @@ impl Refusal {
             Self::TooMuchMoney { .. } => "too_much_money",
             Self::NotOnHand { .. } => "not_on_hand",
             Self::Promised { .. } => "units_are_promised",
-            Self::TooMany(_) => "too_many_units",
+            Self::TooMany(_) => "too_many_on_hand",
             Self::KeyOfThePast => "made_before",
         }
     }
