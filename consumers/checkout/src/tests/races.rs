@@ -1,6 +1,7 @@
 //! Several processes at once, on one server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use events::{OrderConfirmed, OrderPlaced, OrderReleased};
 use futures::future::{join, join_all};
@@ -9,15 +10,18 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use store::stock::{self, Change, RefundLine};
 use store::{Fault, Region};
+use testkit::postgres::FreshDatabase;
 
 use super::flows::{apply, code, id, sku};
 use super::orders::order;
-use super::site::{Site, done, on_both};
+use super::site::{Site, cut_off, done, on_both};
 
 on_both!(
     of_pay_and_expiry_exactly_one_wins,
     of_one_request_at_many_places_one_takes_effect_and_all_are_told_the_same,
     a_storm_of_orders_and_changes_keeps_the_ledger,
+    a_change_that_is_cut_off_anywhere_and_sent_again_takes_effect_once,
+    a_sweep_that_is_cut_off_anywhere_is_done_by_the_next,
 );
 
 /// A sweep; one that met another transaction is none.
@@ -141,4 +145,85 @@ async fn a_storm_of_orders_and_changes_keeps_the_ledger(site: Site) {
     assert_eq!(ids.len(), released.len(), "a release is told once");
     let states: BTreeSet<String> = site.states().await.into_values().collect();
     assert!(states.len() > 2, "much happened: {states:?}");
+}
+
+async fn a_change_that_is_cut_off_anywhere_and_sent_again_takes_effect_once(site: Site) {
+    const CUTS: u32 = 40;
+    site.change("count", Change::Count { sku: sku("MUG"), on_hand: 1_000 }).await.unwrap();
+    let worker = site.worker().await;
+    let orders: Vec<OrderPlaced> = (0..CUTS).map(|n| order(&format!("o-{n}"), &[("MUG", 2, 100)])).collect();
+    done(&worker, &orders).await;
+    let region = worker.region;
+    let mut replayed = 0;
+    // One wait later each time: before the first statement, between any two, after the commit was sent.
+    for cut in 0..CUTS {
+        let key = format!("cancel-{cut}");
+        let change = Change::Cancel { order: id(&format!("o-{cut}")) };
+        let first = cut_off(apply(&region, &key, &change), cut).await;
+        let again = apply(&region, &key, &change).await.unwrap();
+        if let Some(first) = first {
+            assert_eq!((first.unwrap().answer, again.replayed), (again.answer, true));
+        }
+        replayed += u32::from(again.replayed);
+    }
+    assert!((1..CUTS).contains(&replayed), "some are cut off, some are not: {replayed}");
+    assert_eq!(site.level("MUG").await, (1_000, 0, 0));
+    let told: Vec<OrderReleased> = site.events().await;
+    assert_eq!(told.len(), CUTS as usize);
+}
+
+async fn a_sweep_that_is_cut_off_anywhere_is_done_by_the_next(site: Site) {
+    const CUTS: u32 = 40;
+    site.change("count", Change::Count { sku: sku("MUG"), on_hand: 1_000 }).await.unwrap();
+    let orders: Vec<OrderPlaced> = (0..CUTS).map(|n| order(&format!("o-{n}"), &[("MUG", 2, 100)])).collect();
+    done(&site.reserving().await, &orders).await;
+    let region = site.region().await;
+    for cut in 0..CUTS {
+        site.overdue(&format!("o-{cut}")).await;
+        let _ = cut_off(sweep(&region, 10), cut).await;
+        sweep(&region, 10).await;
+    }
+    // What the cut ones still held has been let go by now.
+    let released = || async {
+        sweep(&region, 10).await;
+        site.states().await.values().all(|state| state == "released").then_some(())
+    };
+    testkit::wait::until("every order is released", released).await.unwrap();
+    assert_eq!(site.level("MUG").await, (1_000, 0, 0));
+    let told: Vec<OrderReleased> = site.events().await;
+    assert_eq!(told.len(), CUTS as usize);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_survive_connections_that_are_cut_in_the_midst_of_transactions() {
+    const CHANGES: usize = 60;
+    let database = FreshDatabase::create().await.unwrap();
+    let site = Site::postgres_at(database.url()).await;
+    site.change("count", Change::Count { sku: sku("MUG"), on_hand: 0 }).await.unwrap();
+    let regions = [site.region().await, site.region().await];
+    let finished = AtomicUsize::new(0);
+    // Every request is sent at both places, and at each until it is answered.
+    let serve = async |region: &Region| {
+        let mut failures = 0;
+        for n in 0..CHANGES {
+            let change = Change::Restock { sku: sku("MUG"), units: 3 };
+            while let Err(error) = apply(region, &format!("delivery-{n}"), &change).await {
+                assert!(matches!(error, stock::Error::Database(_)), "{error}");
+                failures += 1;
+            }
+        }
+        finished.fetch_add(1, Ordering::SeqCst);
+        failures
+    };
+    let cut = async {
+        while finished.load(Ordering::SeqCst) < regions.len() {
+            // A server that is short of connections refuses this one too.
+            drop(database.cut_connections().await);
+        }
+    };
+    let (first, second, ()) = tokio::join!(serve(&regions[0]), serve(&regions[1]), cut);
+    assert!(first + second > 0, "something was cut");
+    // The site's own connections were cut, too: look through others.
+    let site = Site::postgres_at(database.url()).await;
+    assert_eq!(site.level("MUG").await, (3 * i64::try_from(CHANGES).unwrap(), 0, 0));
 }
