@@ -26,6 +26,7 @@ pub(crate) fn counter(metrics: &Metrics, region: &Region) -> Counter {
 /// needs no breaker, since a sweep that fails is nobody's loss: the next one finds the same orders.
 pub(crate) async fn sweep_for_ever(region: Region, expiry: Expiry, statuses: StatusQueue, counter: Counter) {
     let mut failing = false;
+    let mut stuck = Vec::new();
     loop {
         // By chance, so that processes that were started together do not sweep together.
         let pause = rand::rng().random_range(expiry.interval_ms / 2..=expiry.interval_ms.saturating_mul(3) / 2);
@@ -36,6 +37,16 @@ pub(crate) async fn sweep_for_ever(region: Region, expiry: Expiry, statuses: Sta
                     tracing::info!(region = %region.name, "reservations that ran out are released again");
                 }
                 failing = false;
+                // Told again only when it is another set of orders.
+                if !expired.stuck.is_empty() && expired.stuck != stuck {
+                    tracing::error!(
+                        region = %region.name,
+                        checkout.stuck = expired.stuck.len(),
+                        orders = ?expired.stuck,
+                        "reservations ran out and can't be released: mend what is said of each order; the others are released"
+                    );
+                }
+                stuck = expired.stuck;
                 if !expired.released.is_empty() {
                     counter.inc_by(expired.released.len() as u64);
                     tracing::info!(

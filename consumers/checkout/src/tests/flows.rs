@@ -24,6 +24,7 @@ on_both!(
     a_key_makes_one_change_and_its_repeats_get_the_first_answer,
     a_request_that_was_forgotten_is_refused_and_not_made_again,
     another_markets_order_is_no_order,
+    a_reservation_that_can_not_be_released_holds_up_no_other,
 );
 
 pub(crate) fn market() -> MarketId {
@@ -315,4 +316,26 @@ async fn another_markets_order_is_no_order(site: Site) {
     assert_eq!(code(other), "unknown_order");
     assert_eq!(code(site.change("k", Change::Cancel { order: id("nobody's") }).await), "unknown_order");
     assert_eq!(site.level("MUG").await, (10, 4, 0));
+}
+
+async fn a_reservation_that_can_not_be_released_holds_up_no_other(site: Site) {
+    site.counted("MUG", 10).await;
+    site.counted("PEN", 10).await;
+    let worker = site.reserving().await;
+    let orders = ["a", "b", "c"].map(|key| order(key, &[(if key == "a" { "PEN" } else { "MUG" }, 2, 100)]));
+    done(&worker, &orders).await;
+    // By hand, and against every rule.
+    site.execute("DELETE FROM stock WHERE sku = 'PEN'", []).await;
+    for key in ["a", "b", "c"] {
+        site.overdue(key).await;
+    }
+    for released in [2, 0] {
+        let expired = stock::expire(&worker.region, 10).await.unwrap();
+        assert_eq!(expired.released.len(), released);
+        assert_eq!(expired.stuck.len(), 1);
+        assert_eq!(expired.stuck[0].0, id("a"));
+        assert!(expired.stuck[0].1.contains("no stock of PEN"), "{}", expired.stuck[0].1);
+    }
+    assert_eq!(site.states().await["a"], "reserved");
+    assert_eq!(site.level("MUG").await, (10, 0, 0));
 }

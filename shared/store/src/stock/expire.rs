@@ -15,6 +15,7 @@ use super::order_row::{COLUMNS, OrderRow, line, movements, units};
 use super::refusal::Error;
 use crate::config::Backend;
 use crate::database::Transaction;
+use crate::fault::Fault;
 use crate::outbox;
 use crate::regions::Region;
 use crate::rows::Rows;
@@ -24,6 +25,8 @@ use crate::rows::Rows;
 pub struct Expired {
     /// The orders that it released, as they are now.
     pub released: Vec<OrderNow>,
+    /// Orders that can't be released, and why: an operator has to look.
+    pub stuck: Vec<(OrderId, String)>,
     /// Rows that it wrote: what counts for a database's budget.
     pub rows: usize,
 }
@@ -32,27 +35,67 @@ pub struct Expired {
 /// transaction: their units are for sale again. Any number of processes may sweep at once; each takes orders that no other
 /// has, and an order that is just being paid is passed by.
 ///
+/// An order that can't be released (somebody took its stock row away by hand) would hold up all the others: where there is
+/// one, the batch is released one by one, and the order is [`Expired::stuck`]. Fewer of those than a batch hold up nobody.
+///
 /// # Errors
-/// The database's; nothing was released then.
+/// The database's; what was not released is found by the next sweep.
 pub async fn expire(region: &Region, batch: u32) -> Result<Expired, DbErr> {
-    if !any_overdue(region).await? {
+    if overdue_ids(region, 1).await?.is_empty() {
         return Ok(Expired::default());
     }
-    let tx = region.database.begin().await?;
-    let expired = match sweep(region, &tx, batch).await {
-        Ok(expired) => expired,
-        Err(Error::Database(error)) => return Err(error),
-        Err(other) => return Err(broken(&other.to_string())),
-    };
-    // Where another sweeper was faster.
-    if expired.released.is_empty() { tx.rollback().await } else { tx.commit().await }.map(|()| expired)
+    match transaction(region, batch, None).await {
+        Ok(expired) => Ok(expired),
+        Err(error) if is_of_the_data(&error) => one_by_one(region, batch).await,
+        Err(error) => Err(database_error(error)),
+    }
 }
 
-/// A look that takes no turn from anybody who writes.
-async fn any_overdue(region: &Region) -> Result<bool, DbErr> {
-    let sql = format!("SELECT 1 FROM orders WHERE {} LIMIT 1", overdue_sql(region));
-    let row = region.database.read().query_one_raw(region.database.statement(sql, [number(region)])).await?;
-    Ok(row.is_some())
+async fn one_by_one(region: &Region, batch: u32) -> Result<Expired, DbErr> {
+    let mut all = Expired::default();
+    for id in overdue_ids(region, batch).await? {
+        match transaction(region, 1, Some(id)).await {
+            Ok(expired) => {
+                all.rows += expired.rows;
+                all.released.extend(expired.released);
+            }
+            Err(error) if is_of_the_data(&error) => all.stuck.push((id, error.to_string())),
+            Err(error) => return Err(database_error(error)),
+        }
+    }
+    Ok(all)
+}
+
+async fn transaction(region: &Region, batch: u32, only: Option<OrderId>) -> Result<Expired, Error> {
+    let tx = region.database.begin().await?;
+    let expired = sweep(region, &tx, batch, only).await?;
+    // Where another sweeper was faster.
+    if expired.released.is_empty() { tx.rollback().await } else { tx.commit().await }?;
+    Ok(expired)
+}
+
+/// Whether the orders themselves are what is wrong, and not the moment.
+fn is_of_the_data(error: &Error) -> bool {
+    match error {
+        Error::Refused(_) | Error::KeyReused => true,
+        Error::Database(DbErr::Custom(_) | DbErr::Type(_) | DbErr::Json(_)) => true,
+        Error::Database(error) => matches!(Fault::classify(error), Fault::Poison(_)),
+    }
+}
+
+fn database_error(error: Error) -> DbErr {
+    match error {
+        Error::Database(error) => error,
+        other => broken(&other.to_string()),
+    }
+}
+
+/// Those of at most `most` orders that are overdue. A look that takes no turn from anybody who writes.
+async fn overdue_ids(region: &Region, most: u32) -> Result<Vec<OrderId>, DbErr> {
+    let sql = format!("SELECT id FROM orders WHERE {} ORDER BY expires_at LIMIT $2", overdue_sql(region));
+    let values = [number(region), i64::from(most.max(1)).into()];
+    let rows = region.database.read().query_all_raw(region.database.statement(sql, values)).await?;
+    rows.iter().map(|row| order_id(row, "id")).collect()
 }
 
 /// What holds of a reservation of the region `$1` whose time is up.
@@ -64,8 +107,8 @@ fn number(region: &Region) -> Value {
     i32::from(region.number.0).into()
 }
 
-async fn sweep(region: &Region, tx: &Transaction, batch: u32) -> Result<Expired, Error> {
-    let Some((at, overdue)) = overdue(region, tx, batch).await? else { return Ok(Expired::default()) };
+async fn sweep(region: &Region, tx: &Transaction, batch: u32, only: Option<OrderId>) -> Result<Expired, Error> {
+    let Some((at, overdue)) = overdue(region, tx, batch, only).await? else { return Ok(Expired::default()) };
     let ledger = Ledger { region, tx, at };
     let mut released: Vec<(OrderRow, BTreeMap<Sku, i64>)> = Vec::with_capacity(overdue.len());
     let turned = ledger.release(&overdue).await?;
@@ -90,7 +133,7 @@ async fn sweep(region: &Region, tx: &Transaction, batch: u32) -> Result<Expired,
         state: OrderState::Released,
         ..order.now()
     };
-    Ok(Expired { released: released.iter().map(now).collect(), rows })
+    Ok(Expired { released: released.iter().map(now).collect(), stuck: Vec::new(), rows })
 }
 
 /// The orders that are overdue and that nobody else has in hand, by id, and the time; none where there are none.
@@ -98,6 +141,7 @@ async fn overdue(
     region: &Region,
     tx: &Transaction,
     batch: u32,
+    only: Option<OrderId>,
 ) -> Result<Option<(DateTime<Utc>, Vec<OrderRow>)>, DbErr> {
     let now = region.database.backend().now_sql();
     let locked = match region.database.backend() {
@@ -105,10 +149,12 @@ async fn overdue(
         Backend::Sqlite => "",
     };
     let sql = format!(
-        "SELECT {COLUMNS}, {now} AS now FROM orders WHERE {} ORDER BY expires_at LIMIT $2 {locked}",
-        overdue_sql(region)
+        "SELECT {COLUMNS}, {now} AS now FROM orders WHERE {} {} ORDER BY expires_at LIMIT $2 {locked}",
+        overdue_sql(region),
+        if only.is_some() { "AND id = $3" } else { "" },
     );
     let values = [number(region), i64::from(batch.max(1)).into()];
+    let values = values.into_iter().chain(only.map(|id| id.as_uuid().into()));
     let rows = tx.query_all_raw(region.database.statement(sql, values)).await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let at = first.try_get("", "now")?;
