@@ -9,7 +9,8 @@
 //! - **Counted once.** The unique key and the rollups commit together. A redelivered message, a batch that a client sent
 //!   twice, and the same event in two messages at two workers count once.
 //! - **Revenue comes from outcomes alone**, never from what a browser says, and once per order: the first outcome of an
-//!   order id. A rejection of a *different* post under a used key is not an outcome of the order.
+//!   order id. A rejection of a *different* post under a used key is not an outcome of the order. A cancellation and each
+//!   refund take back from the minute of the sale, once each, in whatever order they are told.
 //! - **No deadlock by design.** Every transaction takes its rows in the same order: ids, rollups, visitors, progress,
 //!   each sorted.
 //! - **Bounded.** A minute has at most so many paths and campaigns per process ([`Counting`]); more are `(other)`.

@@ -1,10 +1,13 @@
-//! Outcomes of orders: revenue and rejections, each order once.
+//! Outcomes of orders: revenue and rejections, each order once; and what was taken back of them, each time once.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use events::{Contract as _, DecodeError, Envelope, OrderConfirmed, OrderOutcomes, OrderRejected, Rejection};
+use events::{
+    Contract as _, DecodeError, Envelope, OrderConfirmed, OrderOutcomes, OrderRefunded, OrderRejected, OrderReleased,
+    Rejection,
+};
 use model::{Message, OrderId};
 use sea_orm::DbErr;
 use store::{Database, Transaction};
@@ -15,13 +18,17 @@ use crate::config::Counting;
 use crate::labels::{Labels, clean};
 use crate::sql::{Column, Written, advance, commit, failed, minute, with_rows};
 
-/// How an order ended.
+/// How an order ended, or what was taken back of it since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It stands.
     Confirmed(OrderConfirmed),
     /// It will not be fulfilled.
     Rejected(OrderRejected),
+    /// Its units were given back. May be told before the confirmation is: sums do not ask for the order of things.
+    Released(OrderReleased),
+    /// Lines of it were paid back.
+    Refunded(OrderRefunded),
 }
 
 /// Handler of the queue of outcomes.
@@ -48,6 +55,17 @@ impl Outcome {
         match self {
             Self::Confirmed(order) => order.order_id,
             Self::Rejected(order) => order.order_id,
+            Self::Released(order) => order.order_id,
+            Self::Refunded(order) => order.order_id,
+        }
+    }
+
+    /// What it took back of the order, by a name that is unique for the order; none where it is how the order ended.
+    fn taken_back(&self) -> Option<String> {
+        match self {
+            Self::Confirmed(_) | Self::Rejected(_) => None,
+            Self::Released(_) => Some("release".to_owned()),
+            Self::Refunded(order) => Some(format!("refund/{}", order.reference)),
         }
     }
 
@@ -55,6 +73,8 @@ impl Outcome {
         match self {
             Self::Confirmed(_) => OrderConfirmed::KIND,
             Self::Rejected(_) => OrderRejected::KIND,
+            Self::Released(_) => OrderReleased::KIND,
+            Self::Refunded(_) => OrderRefunded::KIND,
         }
     }
 
@@ -62,18 +82,27 @@ impl Outcome {
         match self {
             Self::Confirmed(order) => order.market.as_str(),
             Self::Rejected(order) => order.market.as_str(),
+            Self::Released(order) => order.market.as_str(),
+            Self::Refunded(order) => order.market.as_str(),
         }
     }
 
-    /// A rejection of a second, different post under a used key is no outcome of the order: the first post's is.
-    fn is_of_the_order(&self) -> bool {
-        !matches!(self, Self::Rejected(OrderRejected { reason: Rejection::IdempotencyConflict, .. }))
+    /// A rejection of a second, different post under a used key is no outcome of the order: the first post's is. What was
+    /// never a sale takes none back.
+    fn counts(&self) -> bool {
+        match self {
+            Self::Rejected(order) => order.reason != Rejection::IdempotencyConflict,
+            Self::Released(order) => order.was_confirmed,
+            Self::Confirmed(_) | Self::Refunded(_) => true,
+        }
     }
 
     fn decided_at(&self) -> DateTime<Utc> {
         match self {
             Self::Confirmed(order) => order.confirmed_at,
             Self::Rejected(order) => order.rejected_at,
+            Self::Released(order) => order.released_at,
+            Self::Refunded(order) => order.refunded_at,
         }
     }
 }
@@ -88,16 +117,24 @@ impl Orders {
     async fn count(&self, outcomes: &[&Outcome]) -> Result<Written, DbErr> {
         // The first of an order in the batch stands; sorted by id, the order that everybody locks in.
         let mut first: BTreeMap<Uuid, &Outcome> = BTreeMap::new();
+        let mut back: BTreeMap<(Uuid, String), &Outcome> = BTreeMap::new();
         for outcome in outcomes {
-            first.entry(outcome.order_id().as_uuid()).or_insert(outcome);
+            let id = outcome.order_id().as_uuid();
+            match outcome.taken_back() {
+                None => *first.entry(id).or_insert(outcome),
+                Some(what) => *back.entry((id, what)).or_insert(outcome),
+            };
         }
-        if first.is_empty() {
+        if outcomes.is_empty() {
             return Ok(Written::default());
         }
         let tx = self.database.begin().await?;
         let new = self.insert_new(&tx, &first).await?;
-        let rows = self.roll_up(first.iter().filter(|(id, _)| new.contains(id)).map(|(_, outcome)| *outcome));
-        let mut written = new.len() + rows.len();
+        let new_back = self.insert_taken_back(&tx, &back).await?;
+        let first = first.iter().filter(|(id, _)| new.contains(id)).map(|(_, outcome)| *outcome);
+        let back = back.iter().filter(|(what, _)| new_back.contains(what)).map(|(_, outcome)| *outcome);
+        let rows = self.roll_up(first.chain(back));
+        let mut written = new.len() + new_back.len() + rows.len();
         self.add(&tx, rows).await?;
         let mut through: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
         for outcome in outcomes {
@@ -117,8 +154,21 @@ impl Orders {
         rows.into_iter().map(|row| row.try_get("", "order_id")).collect()
     }
 
+    async fn insert_taken_back(
+        &self,
+        tx: &Transaction,
+        back: &BTreeMap<(Uuid, String), &Outcome>,
+    ) -> Result<HashSet<(Uuid, String)>, DbErr> {
+        let (ids, what): (Vec<Uuid>, Vec<String>) = back.keys().cloned().unzip();
+        let before = "INSERT INTO revenue_taken_back (order_id, reference)";
+        let after = "ON CONFLICT DO NOTHING RETURNING order_id, reference";
+        let rows = with_rows(tx, &self.database, before, vec![Column::Uuid(ids), Column::Text(what)], after).await?;
+        rows.into_iter().map(|row| Ok((row.try_get("", "order_id")?, row.try_get("", "reference")?))).collect()
+    }
+
     /// Adds up by the minute in which the order was *accepted*: that is when the campaign worked, and where its page
-    /// views are counted too, however long the queue was.
+    /// views are counted too, however long the queue was. What is taken back is taken from there, so that a campaign is left with
+    /// what it earned.
     fn roll_up<'a>(&self, outcomes: impl Iterator<Item = &'a Outcome>) -> BTreeMap<RowKey, Row> {
         let mut rows: BTreeMap<RowKey, Row> = BTreeMap::new();
         let mut campaigns = self.campaigns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,6 +176,8 @@ impl Orders {
             let (accepted_at, attribution, currency) = match outcome {
                 Outcome::Confirmed(order) => (order.accepted_at, &order.attribution, order.currency.code()),
                 Outcome::Rejected(order) => (order.accepted_at, &order.attribution, ""),
+                Outcome::Released(order) => (order.accepted_at, &order.attribution, order.currency.code()),
+                Outcome::Refunded(order) => (order.accepted_at, &order.attribution, order.currency.code()),
             };
             let (market, minute) = (outcome.market(), minute(accepted_at));
             let campaign = clean(attribution.campaign.as_deref(), self.counting.max_campaign_bytes);
@@ -139,6 +191,17 @@ impl Orders {
                     row.revenue_minor = row.revenue_minor.saturating_add(order.total_minor);
                 }
                 Outcome::Rejected(_) => row.rejected += 1,
+                Outcome::Released(order) => {
+                    row.orders -= 1;
+                    row.units -= order.units;
+                    row.revenue_minor = row.revenue_minor.saturating_sub(order.total_minor);
+                }
+                Outcome::Refunded(order) => {
+                    for line in &order.lines {
+                        row.units -= i64::from(line.quantity.get());
+                        row.revenue_minor = row.revenue_minor.saturating_sub(line.amount_minor);
+                    }
+                }
             }
         }
         rows
@@ -176,6 +239,8 @@ impl Handler for Orders {
         match message.kind.as_str() {
             OrderConfirmed::KIND => Ok(vec![Outcome::Confirmed(Envelope::from_message(message)?.data)]),
             OrderRejected::KIND => Ok(vec![Outcome::Rejected(Envelope::from_message(message)?.data)]),
+            OrderReleased::KIND => Ok(vec![Outcome::Released(Envelope::from_message(message)?.data)]),
+            OrderRefunded::KIND => Ok(vec![Outcome::Refunded(Envelope::from_message(message)?.data)]),
             // Any other kind is unknown to the envelope too.
             _ => {
                 let OrderOutcomes { confirmed, rejected, .. } = Envelope::from_message(message)?.data;
@@ -187,7 +252,7 @@ impl Handler for Orders {
 
     async fn handle(&self, batch: &[Item<Vec<Outcome>>]) -> Result<Handled, BatchError> {
         let outcomes: Vec<&Outcome> =
-            batch.iter().flat_map(|item| &item.event).filter(|outcome| outcome.is_of_the_order()).collect();
+            batch.iter().flat_map(|item| &item.event).filter(|outcome| outcome.counts()).collect();
         let written = self.count(&outcomes).await.map_err(failed)?;
         Ok(written.handled(vec![Verdict::Done; batch.len()]))
     }

@@ -14,7 +14,7 @@ use crate::allocate::{Allocation, Outcome};
 use crate::intake::Checked;
 use crate::outcome::{self, New};
 use crate::price::{self, Prices};
-use crate::sql::{self, Movement};
+use crate::sql::{self, Created, Movement};
 
 /// What the transaction did, once it is committed.
 #[derive(Debug, Default)]
@@ -29,13 +29,22 @@ pub(crate) struct Effect {
     pub(crate) commit: Option<Duration>,
 }
 
+/// What orders are stored under.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// How long a price that was replaced still stands for a page that showed it.
+    pub(crate) grace: TimeDelta,
+    /// How long units are held for a payment, seconds; 0: an order is confirmed at once.
+    pub(crate) reserve_s: u32,
+}
+
 /// Stores `orders`, given in arrival order, in one transaction of the region's database.
 ///
 /// # Errors
 /// The database's; nothing is committed, or (a connection lost at the commit) the fate is unknown.
-pub(crate) async fn store(region: &Region, orders: &[Checked<'_>], grace: TimeDelta) -> Result<Effect, DbErr> {
+pub(crate) async fn store(region: &Region, orders: &[Checked<'_>], terms: Terms) -> Result<Effect, DbErr> {
     let tx = region.database.begin().await?;
-    let mut effect = apply(&tx, region, orders, grace).await?;
+    let mut effect = apply(&tx, region, orders, terms).await?;
     if effect.stored.is_empty() {
         tx.rollback().await?;
     } else {
@@ -46,25 +55,25 @@ pub(crate) async fn store(region: &Region, orders: &[Checked<'_>], grace: TimeDe
     Ok(effect)
 }
 
-async fn apply(tx: &Transaction, region: &Region, orders: &[Checked<'_>], grace: TimeDelta) -> Result<Effect, DbErr> {
+async fn apply(tx: &Transaction, region: &Region, orders: &[Checked<'_>], terms: Terms) -> Result<Effect, DbErr> {
     let mut firsts: BTreeMap<OrderId, &Checked<'_>> = BTreeMap::new();
     for order in orders {
         firsts.entry(order.placed().order_id).or_insert(order);
     }
     let by_id: Vec<&Checked<'_>> = firsts.values().copied().collect();
-    let created = sql::insert_orders(&**tx, region.number, &by_id).await?;
+    let created = sql::insert_orders(&**tx, region.number, &by_id, terms.reserve_s).await?;
     let conflicts = conflicts(tx, orders, &firsts, &created).await?;
 
     let mut unseen = created.clone();
     let new: Vec<New<'_>> = orders
         .iter()
         // Taken out as it is met: a second copy in this batch finds nothing.
-        .filter_map(|order| unseen.remove(&order.placed().order_id).map(|at| New::of(order, at)))
+        .filter_map(|order| unseen.remove(&order.placed().order_id).map(|created| New::of(order, created)))
         .collect();
     let Some(at) = new.iter().map(|order| order.at).max() else {
         return Ok(Effect { conflicts, ..Effect::default() });
     };
-    let (allocation, rows) = allocate(tx, region, &new, grace, at).await?;
+    let (allocation, rows) = allocate(tx, region, &new, terms.grace, at).await?;
     let stored = statuses(&new, &allocation.outcomes);
     Ok(Effect { stored, conflicts, rows: created.len() + rows, commit: None })
 }
@@ -74,7 +83,7 @@ async fn conflicts(
     tx: &Transaction,
     orders: &[Checked<'_>],
     firsts: &BTreeMap<OrderId, &Checked<'_>>,
-    created: &BTreeMap<OrderId, DateTime<Utc>>,
+    created: &BTreeMap<OrderId, Created>,
 ) -> Result<Vec<OrderId>, DbErr> {
     let old = firsts.keys().filter(|id| !created.contains_key(id)).copied();
     let mut stored = sql::fingerprints(&**tx, old).await?;
@@ -154,7 +163,7 @@ fn statuses(new: &[New<'_>], outcomes: &[Outcome]) -> Vec<OrderStatus> {
             version: 1,
             fingerprint: order.placed().fingerprint,
             accepted_at: order.placed().accepted_at,
-            state: outcome::state(outcome),
+            state: outcome::state(outcome, order.expires_at),
         })
         .collect()
 }

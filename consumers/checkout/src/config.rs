@@ -14,6 +14,12 @@ pub struct Config {
     /// For orders of browser keys: how long before the page was shown a price may have been replaced and still stand,
     /// seconds. At least as long as the shop's pages may be cached.
     pub price_grace_s: u32,
+    /// How long an order's units are held for its payment, seconds: it is `reserved`, and confirmed once the shop's own system
+    /// says that it was paid. 0: nobody waits for a payment, and an order is confirmed at once. The same for every process of
+    /// a region.
+    pub reserve_s: u32,
+    /// How reservations whose time is up are released.
+    pub expiry: Expiry,
     /// Committed batches that may wait for the status cache; what does not fit is read from the database. 1 or more.
     pub status_queue_batches: usize,
 }
@@ -26,6 +32,8 @@ impl Default for Config {
             worker: worker::Config { prefetch: 1_024, batch: 500, ..worker::Config::default() },
             outcome: OutcomeSource::Own,
             price_grace_s: 900,
+            reserve_s: 0,
+            expiry: Expiry::default(),
             status_queue_batches: 64,
         }
     }
@@ -40,11 +48,31 @@ impl Config {
         if self.status_queue_batches == 0 {
             return Err("checkout.status_queue_batches is 0: set it to 1 or more".to_owned());
         }
+        if self.expiry.batch == 0 || self.expiry.interval_ms == 0 {
+            return Err("checkout.expiry: batch and interval_ms must be 1 or more".to_owned());
+        }
         self.worker.check().map_err(|error| format!("checkout.{error}"))
     }
 
     pub(crate) fn price_grace(&self) -> TimeDelta {
         TimeDelta::seconds(i64::from(self.price_grace_s))
+    }
+}
+
+/// The part `[checkout.expiry]`: a sweep is one transaction, and each process that serves a region sweeps it. The two bound
+/// what sweeping writes, however many reservations run out at once: it does not pay for its rows from the database's budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expiry {
+    /// Pause between two sweeps, milliseconds; half of it, up to half as much again, by chance. 1 or more.
+    pub interval_ms: u64,
+    /// Orders that one sweep releases at most; 1 or more.
+    pub batch: u32,
+}
+
+impl Default for Expiry {
+    fn default() -> Self {
+        Self { interval_ms: 1_000, batch: 200 }
     }
 }
 

@@ -6,7 +6,7 @@ use model::Message;
 use store::{Fault, Region};
 use worker::{BatchError, Handled, Handler, Item, Verdict};
 
-use crate::batch::{self, Effect};
+use crate::batch::{self, Effect, Terms};
 use crate::config::OutcomeSource;
 use crate::intake::{self, Checked, Refusal};
 use crate::status::StatusQueue;
@@ -17,6 +17,8 @@ pub(crate) struct Checkout {
     pub(crate) region: Region,
     pub(crate) source: OutcomeSource,
     pub(crate) price_grace: TimeDelta,
+    /// How long units are held for a payment, seconds; 0: an order is confirmed at once.
+    pub(crate) reserve_s: u32,
     pub(crate) statuses: StatusQueue,
 }
 
@@ -66,13 +68,14 @@ impl Checkout {
         if orders.is_empty() {
             return Ok(Effect::default());
         }
-        let mut effect = batch::store(&self.region, orders, self.price_grace).await.map_err(|error| {
-            match Fault::classify(&error) {
-                Fault::Poison(reason) => BatchError::Poison(reason),
-                Fault::Contention(reason) => BatchError::Contention(reason),
-                Fault::Infrastructure(reason) => BatchError::Infrastructure(reason),
-            }
-        })?;
+        let mut effect =
+            batch::store(&self.region, orders, Terms { grace: self.price_grace, reserve_s: self.reserve_s })
+                .await
+                .map_err(|error| match Fault::classify(&error) {
+                    Fault::Poison(reason) => BatchError::Poison(reason),
+                    Fault::Contention(reason) => BatchError::Contention(reason),
+                    Fault::Infrastructure(reason) => BatchError::Infrastructure(reason),
+                })?;
         for order in &effect.conflicts {
             tracing::warn!(
                 order.id = %order,

@@ -16,6 +16,9 @@
 //! - **An outcome stands**: a rejected order stays rejected when stock comes back; the customer was told.
 //! - **One event per order and outcome**, in the outbox, and one `stock.changed` where availability crossed a band.
 //! - Times are the database's.
+//! - **What is reserved and not paid is given back** ([`Config::reserve_s`], 0 by default: an order is confirmed at once). A
+//!   sweeper beside each consumer releases what is overdue by the database's clock; what follows then is told in
+//!   [`store::stock`], and is not this crate's.
 //!
 //! # The same key, another order
 //! The id is made of market and idempotency key, so a second order under one key meets the first one's row. The first
@@ -54,12 +57,12 @@ mod handler;
 mod intake;
 mod outcome;
 mod price;
-mod rows;
 mod run;
 mod sql;
 mod status;
+mod sweep;
 
-pub use config::{Config, OutcomeSource};
+pub use config::{Config, Expiry, OutcomeSource};
 pub use run::{Deps, Error, run};
 
 #[cfg(test)]

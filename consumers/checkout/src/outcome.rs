@@ -14,7 +14,7 @@ use store::outbox::Outgoing;
 use crate::allocate::{Allocation, Basket, Outcome, allocate};
 use crate::intake::Checked;
 use crate::price::{self, Prices};
-use crate::sql::Stock;
+use crate::sql::{Created, Stock};
 
 /// The `source` of the events.
 const SOURCE: &str = "checkout";
@@ -28,12 +28,15 @@ pub(crate) struct New<'a> {
     pub(crate) lines: Vec<OrderLine>,
     /// By the database's clock.
     pub(crate) at: DateTime<Utc>,
+    /// Until when its units are held for its payment; none: it needs none.
+    pub(crate) expires_at: Option<DateTime<Utc>>,
 }
 
 impl<'a> New<'a> {
-    pub(crate) fn of(order: &'a Checked<'a>, at: DateTime<Utc>) -> Self {
+    pub(crate) fn of(order: &'a Checked<'a>, created: Created) -> Self {
         let lines = merged(&order.placed().lines);
-        Self { event: order.event, basket: &order.basket, lines, at }
+        let Created { at, expires_at } = created;
+        Self { event: order.event, basket: &order.basket, lines, at, expires_at }
     }
 
     pub(crate) fn placed(&self) -> &OrderPlaced {
@@ -83,19 +86,24 @@ pub(crate) fn decide(
     Allocation { outcomes, taken }
 }
 
-/// The state that `outcome` is stored and shown as.
-pub(crate) fn state(outcome: &Outcome) -> OrderState {
+/// The state that `outcome` is stored and shown as: an order that got its units waits for its payment until `expires_at`,
+/// where there is to be one.
+pub(crate) fn state(outcome: &Outcome, expires_at: Option<DateTime<Utc>>) -> OrderState {
     match outcome {
-        Outcome::Confirmed => OrderState::Confirmed,
+        Outcome::Confirmed => {
+            expires_at.map_or(OrderState::Confirmed, |expires_at| OrderState::Reserved { expires_at })
+        }
         Outcome::Rejected(reason) => OrderState::Rejected { reason: reason.clone() },
     }
 }
 
-/// The events that tell how `orders` ended: as few as their sizes allow.
+/// The events that tell how `orders` ended: as few as their sizes allow. One that waits for its payment has not ended yet.
 pub(crate) fn announce(region: RegionNumber, orders: &[(&New<'_>, &Outcome)], at: DateTime<Utc>) -> Vec<Outgoing> {
     let mut events = Vec::new();
     let (mut gathered, mut lines) = (OrderOutcomes::new(region), 0);
-    for (order, outcome) in orders {
+    let ended =
+        |(order, outcome): &&(&New<'_>, &Outcome)| **outcome != Outcome::Confirmed || order.expires_at.is_none();
+    for (order, outcome) in orders.iter().filter(ended) {
         let full = gathered.len() == OrderOutcomes::MAX_ORDERS || lines + order.lines.len() > OrderOutcomes::MAX_LINES;
         if full && !gathered.is_empty() {
             events.push(outcomes(at, std::mem::replace(&mut gathered, OrderOutcomes::new(region))));

@@ -14,6 +14,7 @@ use worker::{Breaker, Governor, Worker, WorkerDeps};
 use crate::config::Config;
 use crate::handler::Checkout;
 use crate::status;
+use crate::sweep::{self, sweep_for_ever};
 
 /// What checkout is given. There is no clock: every time that it writes is the database's.
 pub struct Deps {
@@ -88,13 +89,20 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
 
     let (statuses, writer) = status::queue(cache, config.status_queue_batches);
     let price_grace = config.price_grace();
-    let handler = Arc::new(Checkout { region, source: config.outcome, price_grace, statuses });
     let tasks = Tasks::new();
+    // Its end is the soft stop's, in mid-transaction too: that is rolled back, and the next sweep finds the same orders.
+    let sweeping = sweep_for_ever(region.clone(), config.expiry, statuses.clone(), sweep::counter(&metrics, &region));
+    let sweep_task = tasks.spawn_until("checkout.expiry", stop.clone(), sweeping);
+    let handler =
+        Arc::new(Checkout { region, source: config.outcome, price_grace, reserve_s: config.reserve_s, statuses });
     let status_task = tasks.spawn("checkout.statuses", writer.run());
     let seat = Some(governor.seat(Rank::Checkout, queue.name.to_string()));
     let deps = WorkerDeps { broker: orders, queue, handler, breaker, seat };
     let worker = Worker::new(deps, config.worker).measured(&metrics);
     let ended = worker.run(shutdown.clone()).await;
+    // A worker that failed stops the sweeper, which no token does.
+    sweep_task.abort();
+    drop(sweep_task.await);
     // The handler is gone, and with it the queue's last sender: what is left of it is written, each write in bounded
     // time. A hard stop leaves it; the rows say the same.
     if shutdown.hard().run_until_cancelled(status_task).await.is_none() {

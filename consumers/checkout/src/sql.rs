@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use events::{OrderLine, Rejection};
 use model::{Fingerprint, OrderId, RegionNumber, Sku};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult};
+use store::Rows;
 use uuid::Uuid;
 
 use crate::intake::Checked;
 use crate::price::{Price, Prices};
-use crate::rows::Rows;
 
 /// A stock row, locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,14 @@ impl Stock {
     }
 }
 
+/// When the database stored an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Created {
+    pub(crate) at: DateTime<Utc>,
+    /// Until when its units are held for its payment; none: it needs none.
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+}
+
 /// Units that a confirmed order takes of a SKU.
 pub(crate) struct Movement<'a> {
     pub(crate) order: OrderId,
@@ -37,14 +45,15 @@ pub(crate) struct Movement<'a> {
     pub(crate) at: DateTime<Utc>,
 }
 
-/// Stores `orders`, sorted by id, as confirmed, and says which are new and when the database says that is. Most orders
+/// Stores `orders`, sorted by id, as confirmed (or as reserved for so many seconds), and says which are new and when the database says that is. Most orders
 /// end so, and nobody sees the row before the commit; [`reject`] corrects the rest. This statement is what makes an
 /// order's effect happen once: of several deliveries only one finds its id new.
 pub(crate) async fn insert_orders(
     db: &impl ConnectionTrait,
     region: RegionNumber,
     orders: &[&Checked<'_>],
-) -> Result<BTreeMap<OrderId, DateTime<Utc>>, DbErr> {
+    reserve_s: u32,
+) -> Result<BTreeMap<OrderId, Created>, DbErr> {
     let placed: Vec<_> = orders.iter().map(|order| order.placed()).collect();
     let rows = Rows::default()
         .column("id", "uuid", placed.iter().map(|o| o.order_id.as_uuid()))
@@ -61,16 +70,26 @@ pub(crate) async fn insert_orders(
         .column("pricing", "jsonb", json(placed.iter().map(|o| &o.pricing))?)
         .column("attribution", "jsonb", json(placed.iter().map(|o| &o.attribution))?)
         .column("accepted_at", "timestamptz", placed.iter().map(|o| o.accepted_at));
+    let (state, expires_at) = match (reserve_s, db.get_database_backend()) {
+        (0, _) => ("confirmed", "NULL".to_owned()),
+        (s, DbBackend::Postgres) => ("reserved", format!("now() + make_interval(secs => {s})")),
+        (s, _) => ("reserved", format!("strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now', '+{s} seconds')")),
+    };
     // An empty text stands for "none" on its way, because arrays carry no nulls here.
     let sql = format!(
-        "INSERT INTO orders (id, region, market, idempotency_key, reference, customer, fingerprint, state, version, \
-         currency, shipping_minor, tax_minor, discount_minor, total_minor, pricing, attribution, accepted_at) \
+        "INSERT INTO orders (id, region, market, idempotency_key, reference, customer, fingerprint, state, \
+         expires_at, version, currency, shipping_minor, tax_minor, discount_minor, total_minor, pricing, attribution, accepted_at) \
          SELECT id, {region}, market, idempotency_key, NULLIF(reference, ''), NULLIF(customer, ''), fingerprint, \
-         'confirmed', 1, currency, shipping_minor, tax_minor, discount_minor, total_minor, pricing, attribution, \
-         accepted_at FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id, created_at"
+         '{state}', {expires_at}, 1, currency, shipping_minor, tax_minor, discount_minor, total_minor, pricing, attribution, \
+         accepted_at FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id, created_at, expires_at"
     );
     let new = query(db, rows, &sql).await?;
-    new.iter().map(|row| Ok((order_id(row)?, row.try_get("", "created_at")?))).collect()
+    new.iter()
+        .map(|row| {
+            let created = Created { at: row.try_get("", "created_at")?, expires_at: row.try_get("", "expires_at")? };
+            Ok((order_id(row)?, created))
+        })
+        .collect()
 }
 
 /// The fingerprints of stored orders.
@@ -215,7 +234,8 @@ pub(crate) async fn reject(db: &impl ConnectionTrait, rejected: &[(OrderId, &Rej
         "jsonb",
         json(rejected.iter().map(|(_, reason)| *reason))?,
     );
-    let sql = "UPDATE orders SET state = 'rejected', reason = r.reason FROM r WHERE orders.id = r.id";
+    let sql =
+        "UPDATE orders SET state = 'rejected', expires_at = NULL, reason = r.reason FROM r WHERE orders.id = r.id";
     execute(db, rows, sql).await.map(drop)
 }
 

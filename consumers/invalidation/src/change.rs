@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cache::{Purge, Tag};
-use events::{ProductChanged, StockChanged};
+use events::{ProductChanged, StockChanged, StockShortfall};
 
 /// Something that pages were rendered from is not what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Change {
     Product(ProductChanged),
     /// Its availability.
     Stock(StockChanged),
+    /// Promised units that are missing, or no longer are: none is for sale meanwhile.
+    Shortfall(StockShortfall),
 }
 
 impl Change {
@@ -20,6 +22,8 @@ impl Change {
         match self {
             Self::Product(change) => Tag::product(&change.region, &change.sku).to_string(),
             Self::Stock(change) => Tag::stock(&change.region, &change.sku).to_string(),
+            // The same row, and so the same versions.
+            Self::Shortfall(change) => Tag::stock(&change.region, &change.sku).to_string(),
         }
     }
 
@@ -27,6 +31,7 @@ impl Change {
         match self {
             Self::Product(change) => change.version,
             Self::Stock(change) => change.version,
+            Self::Shortfall(change) => change.version,
         }
     }
 
@@ -37,6 +42,7 @@ impl Change {
                 std::iter::once(Tag::product(&change.region, &change.sku)).chain(collections).collect()
             }
             Self::Stock(change) => vec![Tag::stock(&change.region, &change.sku)],
+            Self::Shortfall(change) => vec![Tag::stock(&change.region, &change.sku)],
         }
     }
 }

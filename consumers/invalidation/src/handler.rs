@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cache::Cache;
-use events::{Contract as _, DecodeError, Envelope, StockChanged};
+use events::{Contract as _, DecodeError, Envelope, StockChanged, StockShortfall};
 use model::Message;
 use worker::{BatchError, Handled, Handler, Item, Verdict};
 
@@ -26,11 +26,12 @@ impl Handler for Invalidation {
     type Event = Change;
 
     fn decode(&self, message: &Message) -> Result<Change, DecodeError> {
-        if message.kind == StockChanged::KIND {
-            return Ok(Change::Stock(Envelope::from_message(message)?.data));
+        match message.kind.as_str() {
+            StockChanged::KIND => Ok(Change::Stock(Envelope::from_message(message)?.data)),
+            StockShortfall::KIND => Ok(Change::Shortfall(Envelope::from_message(message)?.data)),
+            // Any other kind than a product's change is unknown to the envelope too.
+            _ => Ok(Change::Product(Envelope::from_message(message)?.data)),
         }
-        // Any other kind than a product's change is unknown to the envelope too.
-        Ok(Change::Product(Envelope::from_message(message)?.data))
     }
 
     async fn handle(&self, batch: &[Item<Change>]) -> Result<Handled, BatchError> {

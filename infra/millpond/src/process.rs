@@ -9,8 +9,9 @@ use anyhow::Context as _;
 use axum::Router;
 use broker::topology::UNROUTED;
 use broker::{Broker, QueueName, layout, watch_unrouted};
-use ingress::{ApiKeys, Ingress};
+use ingress::Ingress;
 use model::{Clock as _, SystemClock, TokenKey};
+use service::keys::ApiKeys;
 use service::metrics::{Build, Metrics};
 use service::{Condition, Readiness, Shutdown, Supervisor, http};
 use storefront::Storefront;
@@ -223,17 +224,28 @@ impl Starting<'_> {
     }
 
     async fn storefront(&mut self) -> anyhow::Result<()> {
+        let markets = self.settings.ingress.markets.iter();
         let storefront = Storefront::new(storefront::Deps {
             config: self.settings.storefront.clone(),
             databases: Arc::new(self.parts.databases().await?),
             cache: self.parts.cache().await?,
             token_key: self.token_key()?,
+            keys: ApiKeys::open(&self.settings.ingress.keys_file)?,
+            keys_reload: Duration::from_millis(self.settings.ingress.keys_reload_ms),
+            markets: markets.map(|market| (market.id.clone(), market.region.clone())).collect(),
+            clock: Arc::new(SystemClock),
             readiness: self.readiness.clone(),
         });
         self.router = std::mem::take(&mut self.router).merge(storefront.router());
-        let shutdown = self.shutdown.clone();
+        let (shutdown, answered) = (self.shutdown.clone(), self.answered.clone());
         self.supervisor.start("storefront", async move {
-            storefront.maintain(shutdown).await;
+            storefront.maintain(shutdown.clone()).await;
+            // Requests that the server finishes while it drains may still make changes.
+            let drained = async {
+                answered.cancelled().await;
+                storefront.drain().await;
+            };
+            shutdown.hard().run_until_cancelled(drained).await;
             anyhow::Ok(())
         });
         Ok(())

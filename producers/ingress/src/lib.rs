@@ -2,7 +2,7 @@
 //! broker's confirm, answer.
 //!
 //! # Nouns
-//! - [`ApiKeys`]: who may call, from a hashed and hot-reloaded file. A key names its market; nothing in a body does.
+//! - [`service::keys::ApiKeys`]: who may call, from a hashed and hot-reloaded file. A key names its market; nothing in a body does.
 //! - An **order** (`POST /v1/orders`): its id is computed from region, market and `Idempotency-Key`, so a retry is the
 //!   same order wherever it lands.
 //! - A **batch** of page events (`POST /v1/batch`, and `track`, `page`, `identify`, `screen`, `group`, `alias` as batches
@@ -43,12 +43,9 @@
 //! # To add a route
 //! A handler that ends in `publish.rs`, its row in `router.rs`, its limits in [`Config`].
 
-mod auth;
 mod config;
-mod fields;
 mod gate;
 mod intake;
-pub mod keys;
 mod mean;
 mod meters;
 mod orders;
@@ -62,8 +59,6 @@ mod run;
 mod tests;
 mod valve;
 
-pub use auth::Scope;
 pub use config::{Config, Market};
-pub use keys::{ApiKeys, KeyFileError};
 pub use overload::{LimitsConfig, OverloadConfig};
 pub use run::{Deps, Error, Ingress, run};

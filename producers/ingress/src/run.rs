@@ -8,13 +8,13 @@ use axum::Router;
 use broker::{Broker, BrokerError, BrokerState, ExchangeName, Publish, PublishError, QueueName, layout};
 use flow::Class;
 use model::{Clock, Currency, MarketId, RegionName, RegionNumber, TokenKey};
+use service::keys::ApiKeys;
 use service::metrics::Metrics;
 use service::{Condition, Readiness, Shutdown, Tasks, http};
 use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::gate::{Bounds, Gate};
-use crate::keys::ApiKeys;
 use crate::meters::show_lanes;
 use crate::orders::Recent;
 use crate::pressure::{Lane, Pressure};

@@ -22,6 +22,37 @@ pub struct Config {
     /// Pause between two looks for the orders that streams wait for, milliseconds: one query per database, however many
     /// wait.
     pub poll_ms: u64,
+    /// How long after its acceptance an order that the cache calls confirmed is believed without a look into the database,
+    /// seconds. The shop may cancel it, and the cache may not hear of that: for so long at most it is shown as confirmed.
+    pub trust_confirmed_s: u32,
+    /// Changes of stock and orders by the shop's own servers.
+    pub changes: Changes,
+}
+
+/// The part `[storefront.changes]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Changes {
+    /// A request's body at most, bytes.
+    pub body_bytes: usize,
+    /// How long a request's body may take to arrive, milliseconds.
+    pub body_timeout_ms: u64,
+    /// Changes at once; above it the answer is 503 at once. Each takes one of the database's connections for transactions.
+    pub max_in_flight: usize,
+    /// The longest for one change, milliseconds; then the answer is 503, and the same key tells what became of it. Below
+    /// `http.request_timeout_ms`.
+    pub timeout_ms: u64,
+    /// How often a change that met another transaction is tried again.
+    pub contention_retries: u32,
+    /// The longest pause before that, milliseconds; drawn by chance.
+    pub contention_pause_ms: u64,
+    /// How long the answer to a change is kept for its repeats, days. A repeat that comes later is refused: it is never made
+    /// a second time.
+    pub keep_answers_days: u32,
+    /// Pause between two looks for answers that are old enough to be thrown away, seconds.
+    pub forget_every_s: u64,
+    /// Answers that one look throws away at most.
+    pub forget_batch: u32,
 }
 
 impl Default for Config {
@@ -33,7 +64,39 @@ impl Default for Config {
             stream_max_s: 600,
             heartbeat_s: 15,
             poll_ms: 500,
+            trust_confirmed_s: 300,
+            changes: Changes::default(),
         }
+    }
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 * 1024,
+            body_timeout_ms: 10_000,
+            max_in_flight: 64,
+            timeout_ms: 10_000,
+            contention_retries: 5,
+            contention_pause_ms: 100,
+            keep_answers_days: 7,
+            forget_every_s: 60,
+            forget_batch: 1_000,
+        }
+    }
+}
+
+impl Changes {
+    pub(crate) fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    pub(crate) fn keep_answers(&self) -> Duration {
+        Duration::from_secs(u64::from(self.keep_answers_days) * 24 * 3_600)
     }
 }
 

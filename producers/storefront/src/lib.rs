@@ -1,5 +1,8 @@
-//! What shoppers read. For now that is the status of an order: `GET /v1/orders/{id}?t=TOKEN`, once, or as server-sent
+//! What shoppers read, and what a shop's own servers change. Shoppers read the status of an order: `GET /v1/orders/{id}?t=TOKEN`, once, or as server-sent
 //! events until nothing follows (`/v1/orders/{id}/events?t=TOKEN`, or the same URL with `Accept: text/event-stream`).
+//!
+//! Servers see exact stock, count, restock and lend it, and pay, ship, cancel and refund orders: the routes stand in `stock/mod.rs`,
+//! what they mean in [`store::stock`].
 //!
 //! # Guarantees
 //! - **A valid token never gets 404.** It proves that the order was accepted. The answer is the cache's, else that of the
@@ -11,6 +14,10 @@
 //! - **A refusal tells nothing**: a missing, forged or misplaced token gets the same 403 whether or not there is an order.
 //! - **Waiting is cheap for the database**: one query per database and tick for all streams of a process. Streams are
 //!   bounded in number and time, and end with the process.
+//! - **A cancelled order looks confirmed for a while at most**: the cache is told of each change, and where it was not, a
+//!   confirmed order is believed from the cache alone while it is young ([`Config::trust_confirmed_s`]).
+//! - **A change is made once for each key**, in a task of its own, and is answered the same to every repeat; only a server key
+//!   with the scope `stock` may ask for one, and only within its market. Changes in flight are bounded.
 //!
 //! # The answer
 //! ```json
@@ -19,7 +26,8 @@
 //! ```
 //! `state` is `queued` or one of `events::OrderState`. An event of the stream has the type `status`, the version as its
 //! id, and the same JSON. A client closes its stream when `terminal` is true; one that comes back with that version as
-//! `Last-Event-ID` gets 204, which stops a browser.
+//! `Last-Event-ID` gets 204, which stops a browser. Terminal is what nothing follows by itself: a confirmed order may be cancelled
+//! by the shop later, which nobody needs to wait for.
 //!
 //! # Absences
 //! No connection to a broker, and no crate of the ingress: reading and ordering fail apart.
@@ -28,11 +36,12 @@ mod config;
 mod lookup;
 mod routes;
 mod run;
+mod stock;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod view;
 mod watch;
 
-pub use config::Config;
+pub use config::{Changes, Config};
 pub use run::{Deps, Storefront, run};

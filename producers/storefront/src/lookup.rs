@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache::{Cache, OrderStatus};
-use chrono::{DateTime, Utc};
-use model::{Fingerprint, OrderId};
+use chrono::{DateTime, TimeDelta, Utc};
+use model::{Clock, Fingerprint, OrderId};
 use sea_orm::{ConnectionTrait as _, DbErr, QueryResult};
 use serde_json::json;
 use store::{Backend, Database, Databases, bind};
@@ -41,17 +41,18 @@ pub(crate) struct Lookup {
     cache: Arc<Cache>,
     sources: HashMap<String, Arc<Source>>,
     config: Config,
+    clock: Arc<dyn Clock>,
 }
 
 impl Lookup {
-    pub(crate) fn new(databases: Arc<Databases>, cache: Arc<Cache>, config: Config) -> Self {
+    pub(crate) fn new(databases: Arc<Databases>, cache: Arc<Cache>, config: Config, clock: Arc<dyn Clock>) -> Self {
         let source = |database: &Arc<Database>| Source {
             database: Arc::clone(database),
             slots: Semaphore::new(config.max_lookups),
             away: AtomicBool::new(false),
         };
         let sources = databases.databases().iter().map(|db| (db.name().to_owned(), Arc::new(source(db)))).collect();
-        Self { databases, cache, sources, config }
+        Self { databases, cache, sources, config, clock }
     }
 
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
@@ -63,12 +64,12 @@ impl Lookup {
         self.sources.get(self.databases.region(id.region())?.database.name())
     }
 
-    /// What is known of the order. A terminal status in the cache is the last word; another one may be behind, so it
-    /// stands only while the database gives no answer.
+    /// What is known of the order. A final status in the cache is the last word, and for a while so is a confirmed one;
+    /// another one may be behind, so it stands only while the database gives no answer.
     pub(crate) async fn find(&self, id: OrderId) -> Result<Known, Away> {
         let cached = self.cache.get_status(id).await;
         if let Some(status) = &cached
-            && status.state.is_terminal()
+            && self.is_last_word(status)
         {
             return Ok(Known::Committed(status.clone()));
         }
@@ -80,6 +81,18 @@ impl Lookup {
             Ok(None) => Ok(cached.map_or(Known::Queued, Known::Committed)),
             Err(away) => cached.map(Known::Committed).ok_or(away),
         }
+    }
+
+    /// A confirmed order may yet be cancelled; a young one hardly is, and is what everybody asks for in a spike.
+    fn is_last_word(&self, status: &OrderStatus) -> bool {
+        let trust = TimeDelta::seconds(i64::from(self.config.trust_confirmed_s));
+        let age = (self.clock.now() - status.accepted_at).abs();
+        status.state.is_final() || (status.state.is_terminal() && age < trust)
+    }
+
+    /// Keeps what was just committed.
+    pub(crate) async fn committed(&self, status: OrderStatus) {
+        self.cache.put_statuses(&[status]).await;
     }
 
     async fn ask(&self, id: OrderId) -> Result<Option<OrderStatus>, Away> {

@@ -1,19 +1,23 @@
 //! The role: what it is given, and its life.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use cache::Cache;
-use model::TokenKey;
-use service::{Condition, Readiness, Shutdown, http};
-use store::Databases;
+use futures::future::{join, join_all, join3};
+use model::{Clock, MarketId, RegionName, TokenKey};
+use service::keys::ApiKeys;
+use service::{Condition, Readiness, Shutdown, Tasks, http};
+use store::{Databases, Region, stock as flows};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::lookup::Lookup;
-use crate::routes;
 use crate::watch::{Watched, look_for_ever};
+use crate::{routes, stock};
 
 /// What the storefront is given.
 pub struct Deps {
@@ -25,6 +29,14 @@ pub struct Deps {
     pub cache: Arc<Cache>,
     /// Verifies status URLs; the ingress's is the same.
     pub token_key: TokenKey,
+    /// Who may change stock and orders.
+    pub keys: ApiKeys,
+    /// How often the keys' file is looked at.
+    pub keys_reload: Duration,
+    /// Every market of the shop, with its region.
+    pub markets: BTreeMap<MarketId, RegionName>,
+    /// Says which keys have expired.
+    pub clock: Arc<dyn Clock>,
     /// Where it says that it is ready.
     pub readiness: Readiness,
 }
@@ -36,6 +48,13 @@ pub(crate) struct Shared {
     pub(crate) watched: Watched,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) token_key: TokenKey,
+    pub(crate) keys: ApiKeys,
+    /// Where each market's orders and stock are.
+    pub(crate) regions: HashMap<MarketId, Region>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Places of changes in flight.
+    pub(crate) changes: Arc<Semaphore>,
+    pub(crate) tasks: Tasks,
     /// Ends every stream.
     pub(crate) stop: CancellationToken,
 }
@@ -44,6 +63,8 @@ pub(crate) struct Shared {
 /// [`Storefront::router`] and run [`Storefront::maintain`] beside it. [`run`] is both.
 pub struct Storefront {
     shared: Arc<Shared>,
+    databases: Arc<Databases>,
+    keys_reload: Duration,
     started: Condition,
 }
 
@@ -52,28 +73,70 @@ impl Storefront {
     /// conditions: what the cache knows is still answered, and taking every replica out of service helps nobody.
     pub fn new(deps: Deps) -> Self {
         let streams = Arc::new(Semaphore::new(deps.config.max_streams.min(Semaphore::MAX_PERMITS)));
+        let changes = Arc::new(Semaphore::new(deps.config.changes.max_in_flight.min(Semaphore::MAX_PERMITS)));
+        // A market whose region is not configured is refused by its requests, as it is by the ingress at its start.
+        let region =
+            |(market, region): (MarketId, RegionName)| Some((market, deps.databases.by_name(&region)?.clone()));
+        let regions = deps.markets.into_iter().filter_map(region).collect();
+        let databases = Arc::clone(&deps.databases);
         let shared = Shared {
-            lookup: Lookup::new(deps.databases, deps.cache, deps.config.clone()),
+            lookup: Lookup::new(deps.databases, deps.cache, deps.config.clone(), Arc::clone(&deps.clock)),
             config: deps.config,
+            keys: deps.keys,
+            regions,
+            clock: deps.clock,
+            changes,
+            tasks: Tasks::new(),
             watched: Watched::default(),
             streams,
             token_key: deps.token_key,
             stop: CancellationToken::new(),
         };
-        Self { shared: Arc::new(shared), started: deps.readiness.condition("storefront.started") }
+        let keys_reload = deps.keys_reload;
+        Self {
+            shared: Arc::new(shared),
+            databases,
+            keys_reload,
+            started: deps.readiness.condition("storefront.started"),
+        }
     }
 
     /// The routes, for a server of `service::http` (which brings timeouts, request ids and answers to unknown paths).
     pub fn router(&self) -> Router {
-        routes::routes(&self.shared)
+        routes::routes(&self.shared).merge(stock::routes(&self.shared))
     }
 
-    /// Looks for the orders that streams wait for until the soft stop, which also ends the streams.
+    /// Looks for the orders that streams wait for, follows the keys' file and forgets old answers until the soft stop, which
+    /// also ends the streams.
     pub async fn maintain(&self, shutdown: Shutdown) {
         self.started.ready();
-        let looking = look_for_ever(&self.shared.lookup, &self.shared.watched, &self.shared.config);
-        shutdown.soft().run_until_cancelled(looking).await;
+        let Shared { lookup, watched, config, keys, .. } = &*self.shared;
+        let work = join3(look_for_ever(lookup, watched, config), keys.follow(self.keys_reload), self.forget_for_ever());
+        shutdown.soft().run_until_cancelled(work).await;
         self.shared.stop.cancel();
+    }
+
+    /// Waits for the changes that nobody waits for any more; call it once the server has ended.
+    pub async fn drain(&self) {
+        self.shared.tasks.join().await;
+    }
+
+    /// Answers to changes that are old enough, in each database at its own pace.
+    async fn forget_for_ever(&self) {
+        let changes = &self.shared.config.changes;
+        let loops = self.databases.databases().iter().map(async |database| {
+            loop {
+                tokio::time::sleep(Duration::from_secs(changes.forget_every_s.max(1))).await;
+                match flows::forget_requests(database, changes.keep_answers(), changes.forget_batch).await {
+                    Ok(0) => {}
+                    Ok(answers) => tracing::debug!(storefront.forgotten = answers, "threw away old answers to changes"),
+                    Err(error) => {
+                        tracing::debug!(store.database = database.name(), %error, "old answers stay until the next look");
+                    }
+                }
+            }
+        });
+        join_all(loops).await;
     }
 }
 
@@ -83,5 +146,6 @@ pub async fn run(server: http::Server, deps: Deps, shutdown: Shutdown) {
     let health = deps.readiness.router();
     let storefront = Storefront::new(deps);
     let serving = server.serve(storefront.router().merge(health), shutdown.clone());
-    futures::future::join(serving, storefront.maintain(shutdown)).await;
+    join(serving, storefront.maintain(shutdown.clone())).await;
+    shutdown.hard().run_until_cancelled(storefront.drain()).await;
 }

@@ -3,8 +3,8 @@
 //! | exchange | routing key | queue | on |
 //! |---|---|---|---|
 //! | `millpond.orders.v1` | `order.placed.<region>` | `millpond.checkout.<region>.v1` | the orders broker |
-//! | `millpond.facts.v1` | `order.outcomes`, `order.confirmed`, `order.rejected` | `millpond.analytics.orders.v1` | the orders broker |
-//! | `millpond.facts.v1` | `product.changed`, `stock.changed` | `millpond.invalidation.v1` | the orders broker |
+//! | `millpond.facts.v1` | `order.outcomes`, `order.confirmed`, `order.rejected`, `order.released`, `order.refunded` | `millpond.analytics.orders.v1` | the orders broker |
+//! | `millpond.facts.v1` | `product.changed`, `stock.changed`, `stock.shortfall` | `millpond.invalidation.v1` | the orders broker |
 //! | `millpond.pages.v1` | `page.batch` | `millpond.analytics.pages.v1` | the events broker |
 //!
 //! To add a consumer: a queue function here, its bindings in [`orders`] or [`pages`], and the row above. To change a
@@ -15,8 +15,9 @@ use model::RegionName;
 use crate::topology::{ExchangeName, QueueName, QueueSpec, Topology};
 
 /// What the outbox says and the ingress never does: orders' outcomes, catalogue and stock changes.
-const FACTS_TO_ANALYTICS: [&str; 3] = ["order.outcomes", "order.confirmed", "order.rejected"];
-const FACTS_TO_INVALIDATION: [&str; 2] = ["product.changed", "stock.changed"];
+const FACTS_TO_ANALYTICS: [&str; 5] =
+    ["order.outcomes", "order.confirmed", "order.rejected", "order.released", "order.refunded"];
+const FACTS_TO_INVALIDATION: [&str; 3] = ["product.changed", "stock.changed", "stock.shortfall"];
 /// A batch of page events.
 pub const PAGE_BATCH_KEY: &str = "page.batch";
 

@@ -66,3 +66,26 @@ impl Contract for StockChanged {
     const KIND: &'static str = "stock.changed";
     const VERSION: u32 = 1;
 }
+
+/// `stock.shortfall` 1: units that are promised to orders are missing, or are missing no longer. A count may be the truth and
+/// leave promises open; somebody has to find the units or give the money back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StockShortfall {
+    /// Where.
+    pub region: RegionName,
+    /// What.
+    pub sku: Sku,
+    /// Units in the warehouse now.
+    pub on_hand: i64,
+    /// Units promised to orders.
+    pub reserved: i64,
+    /// `max(reserved - on_hand, 0)`: units that are missing; 0 once there are enough again.
+    pub shortfall: i64,
+    /// The stock row's version after the change; an older event is ignored.
+    pub version: i64,
+}
+
+impl Contract for StockShortfall {
+    const KIND: &'static str = "stock.shortfall";
+    const VERSION: u32 = 1;
+}

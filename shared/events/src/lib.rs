@@ -21,8 +21,9 @@ mod order;
 mod outcomes;
 mod page;
 mod schema;
+mod taken_back;
 
-pub use catalogue::{Band, ProductChanged, StockChanged};
+pub use catalogue::{Band, ProductChanged, StockChanged, StockShortfall};
 pub use envelope::{Contract, DecodeError, Envelope};
 pub use order::{
     Attribution, OrderConfirmed, OrderLine, OrderPlaced, OrderRejected, OrderState, Pricing, Quantity, QuantityError,
@@ -31,3 +32,4 @@ pub use order::{
 pub use outcomes::OrderOutcomes;
 pub use page::{PageBatch, PageEvent, PageEventKind, Product};
 pub use schema::{GoldenSchema, schemas};
+pub use taken_back::{OrderRefunded, OrderReleased, RefundedLine, ReleaseCause};

@@ -1,4 +1,5 @@
-//! Orders: `placed → reserved → paid → confirmed`, or `rejected`, `released`.
+//! Orders: `placed → reserved → paid → confirmed`, or `rejected`, `released`. A confirmed order stands until the shop itself
+//! cancels it, which releases it.
 
 use chrono::{DateTime, Utc};
 use model::{
@@ -293,9 +294,14 @@ impl OrderState {
         }
     }
 
-    /// Whether nothing follows.
+    /// Whether nothing follows by itself, so that whoever waits may go. A confirmed order may yet be cancelled by the shop.
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Confirmed | Self::Rejected { .. } | Self::Released)
+    }
+
+    /// Whether nothing can follow, whatever anybody does.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Rejected { .. } | Self::Released)
     }
 
     /// Whether `next` may follow this state.
@@ -305,7 +311,8 @@ impl OrderState {
             (self, next),
             (Placed, Reserved { .. } | Confirmed | Rejected { .. })
                 | (Reserved { .. }, Paid | Rejected { .. } | Released)
-                | (Paid, Confirmed | Rejected { .. })
+                | (Paid, Confirmed | Rejected { .. } | Released)
+                | (Confirmed, Released)
         )
     }
 }
@@ -329,8 +336,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_follows_a_terminal_state(from in states(), to in states()) {
-            prop_assert!(!(from.is_terminal() && from.may_become(&to)));
+        fn nothing_follows_a_final_state_and_a_cancellation_alone_a_terminal_one(from in states(), to in states()) {
+            prop_assert!(!(from.is_final() && from.may_become(&to)));
+            let cancelled = (from.clone(), to.clone()) == (OrderState::Confirmed, OrderState::Released);
+            prop_assert!(!from.is_terminal() || from.may_become(&to) == cancelled);
         }
     }
 

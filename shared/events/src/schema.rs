@@ -2,11 +2,12 @@
 
 use schemars::{Schema, schema_for};
 
-use crate::catalogue::{ProductChanged, StockChanged};
+use crate::catalogue::{ProductChanged, StockChanged, StockShortfall};
 use crate::envelope::Contract;
 use crate::order::{OrderConfirmed, OrderPlaced, OrderRejected, OrderState};
 use crate::outcomes::OrderOutcomes;
 use crate::page::PageBatch;
+use crate::taken_back::{OrderRefunded, OrderReleased};
 
 /// A schema and the name of its golden file.
 #[derive(Debug)]
@@ -28,9 +29,12 @@ pub fn schemas() -> Vec<GoldenSchema> {
         of::<OrderConfirmed>(),
         of::<OrderRejected>(),
         of::<OrderOutcomes>(),
+        of::<OrderReleased>(),
+        of::<OrderRefunded>(),
         of::<PageBatch>(),
         of::<ProductChanged>(),
         of::<StockChanged>(),
+        of::<StockShortfall>(),
         GoldenSchema { file: "order.state.json".to_owned(), schema: schema_for!(OrderState) },
     ]
 }

@@ -6,6 +6,8 @@
 //! - [`Supervisor`]: runs the roles of a process side by side; [`Tasks`]: runs what a role starts. Nothing else spawns.
 //! - [`http::Server`]: an accept loop with every limit that `axum::serve` lacks.
 //! - [`Problem`]: the one form of an error over HTTP (RFC 9457), made from a [`Kind`] that each crate declares.
+//! - [`keys::ApiKeys`]: who may call, from a hashed and hot-reloaded file; [`fields`]: bodies read so that every wrong field is
+//!   named; [`idempotency`]: the header that makes a request safe to send again.
 //! - [`Readiness`]: named conditions behind `/readyz`.
 //! - [`metrics::Metrics`]: the registry behind `/metrics`, handed to whoever measures something.
 //!
@@ -20,7 +22,10 @@
 //! process does that, with a clean state), and plain-text error bodies.
 
 pub mod body;
+pub mod fields;
 pub mod http;
+pub mod idempotency;
+pub mod keys;
 mod lifecycle;
 pub mod metrics;
 mod problem;

@@ -1,5 +1,6 @@
 //! Databases: which one holds which region, how to work on it without harming the others that do, its schema, the
-//! outbox, and the leases on its budget. A role's own SQL lives with the role.
+//! outbox, what becomes of stock and orders after the sale ([`stock`]), and the leases on its budget. A role's own SQL lives
+//! with the role.
 //!
 //! # Nouns
 //! A [`Database`] is a `PostgreSQL` database or a SQLite file. A [`Region`] of the shop lives in one; several may share it,
@@ -43,6 +44,8 @@ mod open;
 pub mod outbox;
 mod ready;
 mod regions;
+mod rows;
+pub mod stock;
 #[cfg(test)]
 mod tests;
 
@@ -52,3 +55,4 @@ pub use error::Error;
 pub use fault::Fault;
 pub use migration::{Schema, migrate, schema};
 pub use regions::{Databases, Region};
+pub use rows::Rows;

@@ -1,5 +1,8 @@
 use chrono::TimeDelta;
-use events::{Attribution, Envelope, OrderConfirmed, OrderLine, OrderOutcomes, OrderRejected, Rejection};
+use events::{
+    Attribution, Envelope, OrderConfirmed, OrderLine, OrderOutcomes, OrderRefunded, OrderRejected, OrderReleased,
+    RefundedLine, Rejection, ReleaseCause,
+};
 use model::{Clock, Currency, OrderId, RegionNumber};
 use worker::Handler as _;
 
@@ -107,4 +110,68 @@ async fn outcomes_are_read_from_single_messages_and_from_one_for_many() {
     };
     let message = Envelope::new(&*fixture.clock, "checkout", many).to_message();
     assert_eq!(orders.decode(&message), Ok(vec![Outcome::Confirmed(confirmed), Outcome::Rejected(rejected)]));
+}
+
+impl Fixture {
+    fn released(&self, key: &str, was_confirmed: bool) -> Outcome {
+        let confirmed = confirmed(&*self.clock, key);
+        Outcome::Released(OrderReleased {
+            order_id: confirmed.order_id,
+            market: confirmed.market,
+            region: confirmed.region,
+            accepted_at: confirmed.accepted_at,
+            released_at: confirmed.confirmed_at,
+            cause: if was_confirmed { ReleaseCause::Cancelled } else { ReleaseCause::Expired },
+            was_confirmed,
+            currency: confirmed.currency,
+            total_minor: confirmed.total_minor,
+            units: 3,
+            attribution: confirmed.attribution,
+        })
+    }
+
+    fn refunded(&self, key: &str, reference: &str) -> Outcome {
+        let confirmed = confirmed(&*self.clock, key);
+        let line = RefundedLine {
+            sku: "MUG".parse().unwrap(),
+            quantity: 1.try_into().unwrap(),
+            restocked: true,
+            amount_minor: 500,
+        };
+        Outcome::Refunded(OrderRefunded {
+            order_id: confirmed.order_id,
+            reference: reference.parse().unwrap(),
+            market: confirmed.market,
+            region: confirmed.region,
+            accepted_at: confirmed.accepted_at,
+            refunded_at: confirmed.confirmed_at,
+            currency: confirmed.currency,
+            lines: vec![line],
+            attribution: confirmed.attribution,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_and_each_refund_take_back_once_in_whatever_order_they_are_told() {
+    for fixture in both().await {
+        let orders = fixture.orders();
+        // Told before its confirmation, twice in one message, again in a later one.
+        let early =
+            [vec![fixture.released("a", true), fixture.released("a", true)], vec![fixture.refunded("b", "r-1")]];
+        handle(&orders, &items(early.clone())).await;
+        handle(&orders, &items(singly([fixture.confirmed("a"), fixture.confirmed("b"), fixture.refunded("b", "r-2")])))
+            .await;
+        handle(&fixture.orders(), &items(early)).await;
+        handle(&orders, &items(singly([fixture.refunded("b", "r-2")]))).await;
+        assert_eq!(fixture.numbers(TOTALS).await, [1, 1, 999, 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_reservation_that_ran_out_was_never_a_sale() {
+    for fixture in both().await {
+        handle(&fixture.orders(), &items(singly([fixture.released("a", false), fixture.confirmed("b")]))).await;
+        assert_eq!(fixture.numbers(TOTALS).await, [1, 3, 1_999, 0]);
+    }
 }

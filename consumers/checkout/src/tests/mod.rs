@@ -1,8 +1,11 @@
+mod flows;
 mod isolation;
 mod ledger;
 mod once;
 mod orders;
 mod pure;
+mod races;
+mod random;
 mod role;
 mod site;
 mod stock;

@@ -74,7 +74,9 @@ async fn a_key_used_for_another_order_leaves_the_first_one_standing(site: Site) 
 
     let conflicting = [super::orders::event(greedy()), super::orders::event(mug("b"))];
     let checked = conflicting.each_ref().map(|event| crate::intake::check(event, REGION).unwrap());
-    let effect = crate::batch::store(&worker.region, &checked, GRACE).await.unwrap();
+    let effect = crate::batch::store(&worker.region, &checked, crate::batch::Terms { grace: GRACE, reserve_s: 0 })
+        .await
+        .unwrap();
     assert_eq!((effect.stored, effect.conflicts), (vec![], vec![greedy().order_id]), "an equal copy is no conflict");
 
     // The status endpoint tells the second poster by the fingerprint in their token.

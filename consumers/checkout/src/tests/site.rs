@@ -76,7 +76,12 @@ impl Site {
         let region = open(&self.url).region(REGION).unwrap().clone();
         let cache = Arc::new(cache::Cache::open(&cache::Config::default()).await.unwrap());
         let (statuses, _) = status::queue(cache, 1);
-        Checkout { region, source: OutcomeSource::Own, price_grace: GRACE, statuses }
+        Checkout { region, source: OutcomeSource::Own, price_grace: GRACE, reserve_s: 0, statuses }
+    }
+
+    /// One that holds units for a payment, for longer than any test.
+    pub(crate) async fn reserving(&self) -> Checkout {
+        Checkout { reserve_s: 3_600, ..self.worker().await }
     }
 
     pub(crate) async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) {

@@ -19,7 +19,7 @@ pub(super) struct Order {
     pub(super) key: String,
 }
 
-/// What an order asks for of one SKU, and what the ledger says it took.
+/// What an order asks for of one SKU, and what the ledger says it took and did not give back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) sku: String,
@@ -33,8 +33,10 @@ pub(super) struct Stock {
     pub(super) on_hand: i64,
     pub(super) reserved: i64,
     pub(super) shortfall: i64,
-    /// The sum of the ledger's movements of orders.
+    /// The sum of the ledger's movements that took units for orders and gave them back whole.
     pub(super) taken: i64,
+    /// The sum of all its movements, so without what was shipped or refunded since.
+    pub(super) moved: i64,
 }
 
 pub(super) struct Audit<'a> {
@@ -67,7 +69,7 @@ impl<'a> Audit<'a> {
             Owner::Others => {}
         }
         for line in lines {
-            let due = if order.state == "confirmed" { line.ordered } else { 0 };
+            let due = if matches!(&*order.state, "confirmed" | "paid" | "reserved") { line.ordered } else { 0 };
             self.finding.duplicated += u64::from(line.taken > due);
             // Confirmed, and its units were never set aside: somebody else will be sold them.
             self.finding.oversold += units(due - line.taken);
@@ -111,6 +113,8 @@ impl<'a> Audit<'a> {
         match order.state.as_str() {
             "confirmed" => self.finding.confirmed += 1,
             "rejected" => self.finding.rejected += 1,
+            "released" => self.finding.released += 1,
+            "reserved" | "paid" => self.finding.reserved += 1,
             _ => {}
         }
     }
@@ -120,11 +124,11 @@ impl<'a> Audit<'a> {
         let by_orders = self.taken.remove(&(region, sku)).unwrap_or(0);
         // Units promised beyond the count (a shortfall that a count reported is not an oversale), and units that the
         // ledger took and the row does not show.
-        let beyond = units(stock.reserved - stock.on_hand - stock.shortfall) + units(stock.taken - stock.reserved);
+        let beyond = units(stock.reserved - stock.on_hand - stock.shortfall) + units(stock.moved - stock.reserved);
         self.finding.oversold += beyond;
         // Units that the row shows as taken and no movement took, or that a movement took and no order asked for: an
         // effect without its cause, or twice.
-        self.finding.duplicated += u64::from(stock.reserved > stock.taken) + u64::from(stock.taken > by_orders);
+        self.finding.duplicated += u64::from(stock.reserved > stock.moved) + u64::from(stock.taken > by_orders);
     }
 
     /// Page events of this run: ids that were seen, and what the rollups hold.
@@ -139,8 +143,9 @@ impl<'a> Audit<'a> {
     pub(super) fn finish(mut self) -> Finding {
         let absent = |(claim, met): &(&Claim, &u8)| claim.fate == Fate::Unknown && claim.is_order() && **met == 0;
         self.finding.unknown_absent = self.claims.all().iter().zip(&self.met).filter(absent).count() as u64;
-        // In no state, in one that is not an end, or under an id that was not the promised one.
-        self.finding.lost += self.finding.accepted - self.finding.confirmed - self.finding.rejected;
+        // In no state, in one that nobody decided, or under an id that was not the promised one.
+        let Finding { confirmed, rejected, released, reserved, .. } = self.finding;
+        self.finding.lost += self.finding.accepted - confirmed - rejected - released - reserved;
         // Stock of which there is no row any more.
         self.finding.oversold += self.taken.values().map(|taken| units(*taken)).sum::<u64>();
         self.finding
@@ -197,7 +202,7 @@ mod tests {
     /// `run-0` and `run-1` stored as they should be but for `change`; ten units of `MUG`.
     fn finding(claims: &Claims, change: impl FnOnce(&mut Vec<(Order, Vec<Line>)>, &mut Stock)) -> Finding {
         let mut orders: Vec<_> = ["run-0", "run-1"].map(|key| (order(key), vec![line("MUG", 1, 1)])).into();
-        let mut stock = Stock { on_hand: 10, reserved: 2, shortfall: 0, taken: 2 };
+        let mut stock = Stock { on_hand: 10, reserved: 2, shortfall: 0, taken: 2, moved: 2 };
         change(&mut orders, &mut stock);
         let mut audit = Audit::new(claims);
         for (order, lines) in &orders {
@@ -221,7 +226,7 @@ mod tests {
         let placed = finding(&claims(2, |_| ()), |orders, stock| {
             orders[0].0.state = "placed".to_owned();
             orders[0].1[0].taken = 0;
-            *stock = Stock { reserved: 1, taken: 1, ..*stock };
+            *stock = Stock { reserved: 1, taken: 1, moved: 1, ..*stock };
         });
         assert_eq!((placed.lost, placed.duplicated, placed.oversold), (1, 0, 0), "{placed:?}");
     }
@@ -231,12 +236,33 @@ mod tests {
         let claims = claims(2, |_| ());
         let by_order = finding(&claims, |orders, stock| {
             orders[0].1[0].taken = 2;
-            *stock = Stock { reserved: 3, taken: 3, ..*stock };
+            *stock = Stock { reserved: 3, taken: 3, moved: 3, ..*stock };
         });
         assert_eq!(by_order.duplicated, 1, "{by_order:?}");
         assert_eq!(finding(&claims, |_, stock| stock.reserved = 3).duplicated, 1, "by the row");
-        let stray = finding(&claims, |_, stock| *stock = Stock { reserved: 3, taken: 3, ..*stock });
+        let stray = finding(&claims, |_, stock| *stock = Stock { reserved: 3, taken: 3, moved: 3, ..*stock });
         assert_eq!(stray.duplicated, 1, "by a movement that no order asked for");
+    }
+
+    #[test]
+    fn a_released_order_gave_its_units_back_and_a_reserved_one_holds_them() {
+        let given_back = finding(&claims(2, |_| ()), |orders, stock| {
+            (orders[0].0.state, orders[0].1[0].taken) = ("released".to_owned(), 0);
+            orders[1].0.state = "reserved".to_owned();
+            *stock = Stock { reserved: 1, taken: 1, moved: 1, ..*stock };
+        });
+        assert!(given_back.is_clean(), "{given_back:?}");
+        assert_eq!((given_back.released, given_back.reserved), (1, 1));
+        let kept = finding(&claims(2, |_| ()), |orders, _| orders[0].0.state = "released".to_owned());
+        assert_eq!(kept.duplicated, 1, "released, and its units are still taken");
+    }
+
+    #[test]
+    fn units_that_were_shipped_or_refunded_are_no_longer_reserved_and_were_taken_once() {
+        let shipped =
+            |_: &mut Vec<_>, stock: &mut Stock| *stock = Stock { on_hand: 9, reserved: 1, moved: 1, ..*stock };
+        let found = finding(&claims(2, |_| ()), shipped);
+        assert!(found.is_clean(), "{found:?}");
     }
 
     #[test]
@@ -289,7 +315,7 @@ mod tests {
     fn units_of_one_sku_do_not_stand_for_those_of_another() {
         let swapped = finding(&claims(2, |_| ()), |orders, stock| {
             orders[0].1 = vec![line("MUG", 1, 2), line("PEN", 1, 0)];
-            *stock = Stock { reserved: 3, taken: 3, ..*stock };
+            *stock = Stock { reserved: 3, taken: 3, moved: 3, ..*stock };
         });
         assert_eq!((swapped.duplicated, swapped.oversold), (1, 1), "{swapped:?}");
     }
@@ -302,7 +328,7 @@ mod tests {
         assert_eq!(finding(&claims, counted).oversold, 0, "a count that named the shortfall is not an oversale");
         let never_set_aside = finding(&claims, |orders, stock| {
             orders[0].1[0].taken = 0;
-            *stock = Stock { reserved: 1, taken: 1, ..*stock };
+            *stock = Stock { reserved: 1, taken: 1, moved: 1, ..*stock };
         });
         assert_eq!(never_set_aside.oversold, 1);
     }
@@ -312,17 +338,17 @@ mod tests {
         let claims = claims(2, |_| ());
         let gone = finding(&claims, |orders, stock| {
             orders[0].1.clear();
-            *stock = Stock { reserved: 1, taken: 1, ..*stock };
+            *stock = Stock { reserved: 1, taken: 1, moved: 1, ..*stock };
         });
         assert_eq!((gone.lost, gone.confirmed), (1, 2), "without lines: {gone:?}");
         let more = finding(&claims, |orders, stock| {
             orders[0].1 = vec![line("MUG", 2, 2)];
-            *stock = Stock { reserved: 3, taken: 3, ..*stock };
+            *stock = Stock { reserved: 3, taken: 3, moved: 3, ..*stock };
         });
         assert_eq!(more, Finding { lost: 1, ..finding(&claims, |_, _| ()) }, "another quantity");
         let other = finding(&claims, |orders, stock| {
             orders[0].1 = vec![line("PEN", 1, 0)];
-            *stock = Stock { reserved: 1, taken: 1, ..*stock };
+            *stock = Stock { reserved: 1, taken: 1, moved: 1, ..*stock };
         });
         assert_eq!(other.lost, 1, "another article: {other:?}");
     }
@@ -334,7 +360,7 @@ mod tests {
         });
         let gone = finding(&unknown, |orders, stock| {
             orders[1].1.clear();
-            *stock = Stock { reserved: 1, taken: 1, ..*stock };
+            *stock = Stock { reserved: 1, taken: 1, moved: 1, ..*stock };
         });
         assert_eq!((gone.lost, gone.unknown_stored), (1, 1), "{gone:?}");
     }

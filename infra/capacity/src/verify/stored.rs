@@ -74,7 +74,8 @@ async fn lines(
     Ok(lines)
 }
 
-/// What the ledger's movements took for these lines, found by the ledger's own key.
+/// What the ledger's movements took for these lines and gave back whole, found by the ledger's own key. What was refunded or
+/// shipped since was taken all the same.
 async fn taken(
     database: &Database,
     chunk: &[Order],
@@ -91,8 +92,8 @@ async fn taken(
         Backend::Postgres => {
             let sql = "SELECT m.reference, m.sku, m.reserved_change FROM \
                        UNNEST($1::int[], $2::text[], $3::text[]) AS k (region, sku, reference) \
-                       JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku AND m.kind = 'order' \
-                       AND m.reference = k.reference";
+                       JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku \
+                       AND m.kind IN ('order', 'release', 'cancel') AND m.reference = k.reference";
             let binds = [
                 bind::ints(places.iter().map(|place| place.0)),
                 bind::texts(places.iter().map(|place| place.1.to_owned())),
@@ -106,8 +107,8 @@ async fn taken(
                 // CROSS JOIN keeps the order: for each place one look into the ledger's key.
                 let sql = format!(
                     "WITH k (region, sku, reference) AS (VALUES {}) SELECT m.reference, m.sku, m.reserved_change \
-                     FROM k CROSS JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku AND m.kind = 'order' \
-                     AND m.reference = k.reference",
+                     FROM k CROSS JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku \
+                     AND m.kind IN ('order', 'release', 'cancel') AND m.reference = k.reference",
                     bind::values_sql(places.len(), 3)
                 );
                 let binds = places
@@ -127,20 +128,22 @@ fn movement(row: &QueryResult) -> Result<(Uuid, String, i64), DbErr> {
     Ok((id, row.try_get("", "sku")?, row.try_get("", "reserved_change")?))
 }
 
-/// Every row of stock, with the sum of what the ledger's movements of orders took of it.
+/// Every row of stock, with the sums of its ledger.
 pub(super) async fn stock(database: &Database, audit: &mut Audit<'_>) -> Result<(), DbErr> {
     // Rows that one side lacks count too: movements of a SKU without stock, stock without movements.
     let sql = "SELECT region, sku, CAST(sum(on_hand) AS bigint) AS on_hand, CAST(sum(reserved) AS bigint) AS reserved, \
-               CAST(sum(shortfall) AS bigint) AS shortfall, CAST(sum(taken) AS bigint) AS taken FROM (\
-               SELECT region, sku, on_hand, reserved, shortfall, 0 AS taken FROM stock UNION ALL \
-               SELECT region, sku, 0, 0, 0, reserved_change FROM stock_movements WHERE kind = 'order') AS sides \
-               GROUP BY region, sku";
+               CAST(sum(shortfall) AS bigint) AS shortfall, CAST(sum(taken) AS bigint) AS taken, \
+               CAST(sum(moved) AS bigint) AS moved FROM (\
+               SELECT region, sku, on_hand, reserved, shortfall, 0 AS taken, 0 AS moved FROM stock UNION ALL \
+               SELECT region, sku, 0, 0, 0, CASE WHEN kind IN ('order', 'release', 'cancel') THEN reserved_change \
+               ELSE 0 END, reserved_change FROM stock_movements) AS sides GROUP BY region, sku";
     for row in rows(database, sql, []).await? {
         let stock = Stock {
             on_hand: row.try_get("", "on_hand")?,
             reserved: row.try_get("", "reserved")?,
             shortfall: row.try_get("", "shortfall")?,
             taken: row.try_get("", "taken")?,
+            moved: row.try_get("", "moved")?,
         };
         audit.stock(row.try_get("", "region")?, row.try_get("", "sku")?, stock);
     }

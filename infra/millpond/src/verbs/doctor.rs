@@ -69,7 +69,7 @@ fn files(settings: &Settings, report: &mut Report) {
         Ok(()) => Report::ok("data", &format!("{} is there", settings.data.display())),
         Err(error) => report.fail("data", &format!("{error:#}")),
     }
-    match ingress::keys::read(&settings.ingress.keys_file) {
+    match service::keys::read(&settings.ingress.keys_file) {
         Ok(keys) if keys.is_empty() => report.warn("API keys", "there is none, so every request is refused"),
         Ok(keys) => Report::ok("API keys", &format!("{} in {}", keys.len(), settings.ingress.keys_file.display())),
         Err(error) => report.fail("API keys", &error.to_string()),

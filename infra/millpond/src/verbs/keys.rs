@@ -6,9 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use ingress::Scope;
-use ingress::keys::{self, Entry, KeyKind, PlainKey};
 use model::TokenKey;
+use service::keys::{self, Entry, KeyKind, PlainKey, Scope};
 
 use super::{complain, say};
 use crate::cli::KeysVerb;
@@ -58,13 +57,17 @@ pub(crate) fn create(settings: &Settings, name: &str, market: &str, origins: &[S
         bail!("--market {market} is not configured; known are: {}", known.join(", "));
     }
     let kind = if origins.is_empty() { KeyKind::Server } else { KeyKind::Browser };
+    let mut scopes = vec![Scope::Orders, Scope::Events];
+    if kind == KeyKind::Server {
+        scopes.push(Scope::Stock);
+    }
     let (plain, hash) = keys::generate();
     let entry = Entry {
         name: name.to_owned(),
         hash,
         market: market.parse()?,
         kind,
-        scopes: vec![Scope::Orders, Scope::Events],
+        scopes,
         origins: origins.to_vec(),
         expires_at: None,
     };

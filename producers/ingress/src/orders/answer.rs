@@ -1,16 +1,15 @@
 //! The 202.
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use model::{OrderId, StatusToken};
 use serde::Serialize;
+use service::idempotency::REPLAYED;
 
 use super::recent::Accepted;
 use crate::run::Shared;
-
-static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 #[derive(Serialize)]
 struct Body<'a> {

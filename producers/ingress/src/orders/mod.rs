@@ -8,23 +8,19 @@ mod recent;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
-use model::{IdempotencyKey, OrderId};
-use service::{FieldError, Kind, Problem};
+use model::OrderId;
+use service::keys::{self, Entry, Scope};
+use service::{FieldError, Kind, Problem, idempotency};
 
 pub(crate) use recent::Recent;
 
-use crate::auth::{self, Scope};
 use crate::intake::{self, Limits, Media};
-use crate::keys::Entry;
 use crate::run::{MarketEntry, Shared};
 
 /// Wrong fields in an order.
 const INVALID_ORDER: Kind = Kind::new(StatusCode::BAD_REQUEST, "invalid_order", "The order is not valid");
-/// No, or no usable, `Idempotency-Key`.
-const IDEMPOTENCY_KEY: Kind =
-    Kind::new(StatusCode::BAD_REQUEST, "idempotency_key_required", "Orders need an Idempotency-Key header");
 /// The key was used for another order.
 const IDEMPOTENCY_CONFLICT: Kind = Kind::new(
     StatusCode::UNPROCESSABLE_ENTITY,
@@ -45,11 +41,11 @@ pub(crate) async fn post(State(shared): State<Arc<Shared>>, request: Request) ->
 async fn take(shared: &Arc<Shared>, request: Request) -> Result<Response, Problem> {
     let gate = &shared.orders_gate;
     let (head, body) = request.into_parts();
-    let plain = auth::from_header(&head.headers)?;
+    let plain = keys::from_header(&head.headers)?;
     let clock = &*shared.clock;
-    let key = auth::check(&shared.keys, clock, plain.as_deref(), Scope::Orders, &head.headers)?;
+    let key = keys::check(&shared.keys, clock, plain.as_deref(), Scope::Orders, &head.headers)?;
     let market = shared.market(&key)?;
-    let idempotency_key = idempotency_key(&head.headers)?;
+    let idempotency_key = idempotency::key(&head.headers, "order")?;
     gate.admit(&market.valve)?;
     let config = &shared.config;
     let limits = Limits { media: Media::Json, bytes: config.order_bytes, time: shared.body_time() };
@@ -98,30 +94,11 @@ fn conflict(key: &Entry, order_id: OrderId) -> Problem {
     )
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
-    let problem = |detail: String| Problem::new(IDEMPOTENCY_KEY, detail);
-    let mut values = headers.get_all("idempotency-key").iter();
-    let Some(value) = values.next() else {
-        return Err(problem(
-            "the Idempotency-Key header is missing: choose a key per order that nobody can guess (a UUID, not an order \
-             number) and send the same one with every retry"
-                .to_owned(),
-        ));
-    };
-    if values.next().is_some() {
-        return Err(problem("there is more than one Idempotency-Key header".to_owned()));
-    }
-    let text = value
-        .to_str()
-        .map_err(|_| problem("an Idempotency-Key must consist of printable ASCII characters".to_owned()))?;
-    IdempotencyKey::from_header(text).map_err(|error| problem(error.to_string()))
-}
-
 impl Shared {
     /// The market that a key names.
     pub(crate) fn market(&self, key: &Entry) -> Result<&Arc<MarketEntry>, Problem> {
         self.markets.get(&key.market).ok_or_else(|| {
-            auth::forbidden(format!(
+            keys::forbidden(format!(
                 "the API key {:?} is for the market {}, which is not configured here",
                 key.name, key.market
             ))

@@ -7,9 +7,8 @@ use events::{Attribution, OrderLine, OrderPlaced, Pricing, Quantity};
 use model::{Currency, CustomerRef, Fingerprint, IdempotencyKey, OrderId, RegionNumber, Sku};
 use serde_json::Value;
 use service::FieldError;
-
-use crate::fields::{Faults, Object, amount, kind, short_text, string, text};
-use crate::keys::{Entry, KeyKind};
+use service::fields::{Faults, Object, amount, kind, short_text, string, text};
+use service::keys::{Entry, KeyKind};
 
 const FIELDS: &str = "currency, lines, shipping_minor, tax_minor, discount_minor, total_minor, reference, customer, \
                       attribution";

@@ -14,11 +14,10 @@ use axum::response::{IntoResponse as _, Response};
 use broker::{Publish, layout};
 use events::{Envelope, PageBatch, PageEventKind};
 use model::headers as names;
+use service::keys::{self, Entry, Scope};
 use service::{Kind, Problem};
 
-use crate::auth::{self, Scope};
 use crate::intake::{self, Limits, Media};
-use crate::keys::Entry;
 use crate::run::{Shared, publish_one};
 
 /// Wrong fields in an event or a batch.
@@ -65,7 +64,7 @@ async fn take(shared: &Arc<Shared>, request: Request, form: Form) -> Result<Resp
     let (head, body) = request.into_parts();
     // Checked before the body is read, where the header has it; a body's writeKey has to be read first.
     let from_header =
-        auth::from_header(&head.headers)?.map(|plain| check(shared, &plain, &head.headers)).transpose()?;
+        keys::from_header(&head.headers)?.map(|plain| check(shared, &plain, &head.headers)).transpose()?;
     gate.admit(&shared.events_valve)?;
     let bytes = match form {
         Form::One(_) => shared.config.event_bytes,
@@ -78,7 +77,7 @@ async fn take(shared: &Arc<Shared>, request: Request, form: Form) -> Result<Resp
     let key = match (from_header, raw.write_key()) {
         (Some(key), _) => key,
         (None, Some(plain)) => check(shared, &plain, &head.headers)?,
-        (None, None) => auth::check(&shared.keys, &*shared.clock, None, Scope::Events, &head.headers)?,
+        (None, None) => keys::check(&shared.keys, &*shared.clock, None, Scope::Events, &head.headers)?,
     };
     shared.market(&key)?;
     let place = gate.place(arrived)?;
@@ -106,7 +105,7 @@ async fn take(shared: &Arc<Shared>, request: Request, form: Form) -> Result<Resp
 }
 
 fn check(shared: &Shared, plain: &str, headers: &HeaderMap) -> Result<Arc<Entry>, Problem> {
-    auth::check(&shared.keys, &*shared.clock, Some(plain), Scope::Events, headers)
+    keys::check(&shared.keys, &*shared.clock, Some(plain), Scope::Events, headers)
 }
 
 async fn publish_batch(

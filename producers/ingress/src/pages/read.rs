@@ -12,10 +12,10 @@ use model::{ClientEventId, Clock, EventId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use service::FieldError;
+use service::fields::Faults;
 
 use super::Form;
 use super::place::{self, Context, Properties};
-use crate::fields::Faults;
 
 /// A visitor's id at most, bytes.
 const VISITOR_BYTES: usize = 256;

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{ApiKeys, Deps, Error, run};
+use crate::{Deps, Error, run};
 use broker::{Broker, QueueName, Settle, layout};
 use broker_embedded::Embedded;
 use events::{Envelope, OrderPlaced, PageBatch};
 use model::SystemClock;
 use serde_json::{Value, json};
+use service::keys::ApiKeys;
 use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks, http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

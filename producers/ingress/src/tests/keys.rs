@@ -1,8 +1,8 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::keys;
 use axum::http::{StatusCode, header};
+use service::keys;
 
 use super::support::{App, add_key, mugs};
 

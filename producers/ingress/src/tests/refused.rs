@@ -1,11 +1,11 @@
 //! Requests that are wrong, and what their answers name.
 
-use crate::Scope;
-use crate::fields::MAX_AMOUNT;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, header};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use service::fields::MAX_AMOUNT;
+use service::keys::Scope;
 
 use super::support::{App, add_key, config, mugs, start_of_time};
 

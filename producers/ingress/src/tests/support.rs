@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::keys::{self, Entry, KeyKind};
-use crate::{ApiKeys, Config, Deps, Ingress, Market, Scope};
+use crate::{Config, Deps, Ingress, Market};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
@@ -21,6 +20,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use model::{Clock, Currency, ManualClock, RegionNumber, TokenKey};
 use serde_json::{Value, json};
+use service::keys::{self, ApiKeys, Entry, KeyKind, Scope};
 use service::metrics::Metrics;
 use service::{Readiness, Shutdown};
 use tokio::sync::watch;

@@ -1,13 +1,17 @@
 //! A storefront on a real port, over either database and an empty cache.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache::{Cache, OrderStatus};
 use chrono::{DateTime, Utc};
 use events::OrderState;
-use model::{Fingerprint, OrderId, RegionNumber, StatusToken, TokenKey};
-use sea_orm::ConnectionTrait as _;
+use model::{Fingerprint, ManualClock, OrderId, RegionNumber, StatusToken, TokenKey};
+use sea_orm::{ConnectionTrait as _, Value};
+use service::keys::{self, ApiKeys, Entry, KeyKind, Scope};
 use service::{Readiness, Shutdown, Tasks, http};
 use store::{Database, DatabaseConfig, Databases};
 use tempfile::TempDir;
@@ -25,6 +29,8 @@ pub(super) struct Fixture {
     databases: Arc<Databases>,
     base: String,
     key: TokenKey,
+    pub(super) api_keys: Keys,
+    pub(super) clock: Arc<ManualClock>,
     tasks: Tasks,
     postgres: Option<FreshDatabase>,
     _folder: TempDir,
@@ -59,6 +65,9 @@ async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<Fresh
     }
     let cache = Arc::new(Cache::open(&cache::Config::default()).await.unwrap());
     let key = TokenKey::new([7; 32]).unwrap();
+    let keys_file = folder.path().join("keys.toml");
+    let api_keys = keys_of(&keys_file);
+    let clock = Arc::new(ManualClock::at(ACCEPTED.parse().unwrap()));
     let shutdown = Shutdown::new();
     let bind = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = http::Server::bind(http::Config { bind, ..http::Config::default() }).await.unwrap();
@@ -68,11 +77,59 @@ async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<Fresh
         databases: Arc::clone(&databases),
         cache: Arc::clone(&cache),
         token_key: key.clone(),
+        keys: ApiKeys::open(&keys_file).unwrap(),
+        keys_reload: Duration::from_mins(1),
+        markets: BTreeMap::from([("eu".parse().unwrap(), "main".parse().unwrap())]),
+        clock: clock.clone(),
         readiness: Readiness::new(shutdown.clone()),
     };
     let tasks = Tasks::new();
     drop(tasks.spawn("storefront", run(server, deps, shutdown.clone())));
-    Fixture { shutdown, cache, http: Http::new(), databases, base, key, tasks, postgres, _folder: folder }
+    Fixture {
+        shutdown,
+        cache,
+        http: Http::new(),
+        databases,
+        base,
+        key,
+        api_keys,
+        clock,
+        tasks,
+        postgres,
+        _folder: folder,
+    }
+}
+
+/// Keys of the one market, by what they may do.
+pub(super) struct Keys {
+    /// A server's, for everything.
+    pub(super) server: String,
+    /// A server's, without the scope.
+    pub(super) orders_only: String,
+    /// A browser's, to which somebody gave the scope.
+    pub(super) browser: String,
+}
+
+fn keys_of(file: &Path) -> Keys {
+    let make = |name: &str, kind, scopes: &[Scope]| {
+        let (plain, hash) = keys::generate();
+        let entry = Entry {
+            name: name.to_owned(),
+            hash,
+            market: "eu".parse().unwrap(),
+            kind,
+            scopes: scopes.to_vec(),
+            origins: Vec::new(),
+            expires_at: None,
+        };
+        keys::append(file, &entry).unwrap();
+        plain.reveal().to_owned()
+    };
+    Keys {
+        server: make("server", KeyKind::Server, &[Scope::Orders, Scope::Stock]),
+        orders_only: make("orders only", KeyKind::Server, &[Scope::Orders]),
+        browser: make("browser", KeyKind::Browser, &[Scope::Orders, Scope::Stock]),
+    }
 }
 
 pub(super) fn order(key: &str) -> OrderId {
@@ -107,6 +164,16 @@ impl Fixture {
     pub(super) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let url = format!("{}{path}", self.base);
         self.http.send("GET".parse().unwrap(), &url, headers, Vec::new()).await.unwrap()
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) {
+        let tx = self.database().begin().await.unwrap();
+        tx.execute_raw(self.database().statement(sql, values)).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     pub(super) fn database(&self) -> &Database {

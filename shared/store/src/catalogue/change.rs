@@ -1,7 +1,7 @@
 //! What an edit changes: pure.
 
 use broker::layout;
-use events::{Band, Contract, Envelope, ProductChanged, StockChanged};
+use events::{Band, Contract, Envelope, ProductChanged, StockChanged, StockShortfall};
 use model::{Clock, RegionName};
 
 use super::{Imported, ProductEdit};
@@ -43,6 +43,8 @@ pub(super) struct Change<'a> {
     pub(super) reserved: i64,
     /// Promised units that were not found.
     pub(super) shortfall: i64,
+    /// Those that were missing before.
+    shortfall_before: i64,
     created: bool,
     /// Set where shoppers are told something else about stock.
     band: Option<Band>,
@@ -80,6 +82,7 @@ impl<'a> Change<'a> {
             on_hand_delta: edit.on_hand - before,
             reserved,
             shortfall: (reserved - edit.on_hand).max(0),
+            shortfall_before: (reserved - before).max(0),
             created: product.is_none(),
             band: (band_before != Some(band)).then_some(band),
             collections_before: product.map_or(&[], |known| &known.collections),
@@ -99,7 +102,13 @@ impl<'a> Change<'a> {
         let stock = self.band.zip(self.stock_version).map(|(band, version)| {
             fact(clock, StockChanged { region: region.clone(), sku: self.edit.sku.clone(), band, version })
         });
-        product.into_iter().chain(stock).collect()
+        let missing = (self.shortfall != self.shortfall_before).then_some(self.stock_version).flatten();
+        let shortfall = missing.map(|version| {
+            let (on_hand, reserved, shortfall) = (self.edit.on_hand, self.reserved, self.shortfall);
+            let (region, sku) = (region.clone(), self.edit.sku.clone());
+            fact(clock, StockShortfall { region, sku, on_hand, reserved, shortfall, version })
+        });
+        product.into_iter().chain(stock).chain(shortfall).collect()
     }
 
     pub(super) fn count_into(&self, imported: &mut Imported) {

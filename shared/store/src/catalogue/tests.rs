@@ -85,6 +85,7 @@ async fn a_shortfall_is_reported_and_not_hidden(region: Region) {
     assert_eq!(imported.shortfalls, [("MUG".parse().unwrap(), 2)]);
     let row = stock::Entity::find().one(region.database.read()).await.unwrap().unwrap();
     assert_eq!((row.on_hand, row.reserved, row.shortfall), (6, 8, 2));
+    assert!(told(&region).await.contains(&"stock.shortfall".to_owned()));
 }
 
 /// The second import fails at its last row: nothing of it is there.

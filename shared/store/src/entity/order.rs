@@ -48,6 +48,8 @@ pub struct Model {
     pub attribution: Json,
     /// Stamped by the ingress.
     pub accepted_at: DateTimeUtc,
+    /// When its units left the warehouse, by the database's clock.
+    pub shipped_at: Option<DateTimeUtc>,
     /// By the database's clock.
     pub created_at: DateTimeUtc,
     /// By the database's clock.

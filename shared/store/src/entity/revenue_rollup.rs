@@ -18,11 +18,11 @@ pub struct Model {
     /// ISO 4217 code; empty for rejections, which have none.
     #[sea_orm(primary_key, auto_increment = false)]
     pub currency: String,
-    /// Orders confirmed.
+    /// Orders confirmed, less those that were cancelled.
     pub orders: i64,
-    /// Units sold.
+    /// Units sold, less those that were taken back.
     pub units: i64,
-    /// What customers paid, minor units.
+    /// What customers paid, less what was paid back, minor units.
     pub revenue_minor: i64,
     /// Orders rejected.
     pub rejected: i64,

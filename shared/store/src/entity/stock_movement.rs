@@ -12,7 +12,7 @@ pub struct Model {
     /// [`model::Sku`].
     #[sea_orm(primary_key, auto_increment = false)]
     pub sku: String,
-    /// `order`, `release`, `cancel`, `refund`, `ship`, `restock`, `count` or `import`.
+    /// `order`, `release`, `cancel`, `refund`, `ship`, `restock`, `count`, `allotment` or `import`.
     #[sea_orm(primary_key, auto_increment = false)]
     pub kind: String,
     /// What caused it, unique for the SKU and kind: an order id, a line of an import.

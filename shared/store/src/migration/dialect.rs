@@ -34,8 +34,17 @@ const STORAGE: [(&str, &str, &str); 3] = [
     ),
 ];
 
+/// What a statement begins with that only one of them needs; it is nothing for the other.
+const ONLY: [(&str, DbBackend); 2] = [("{postgres only} ", DbBackend::Postgres), ("{sqlite only} ", DbBackend::Sqlite)];
+
 /// `statement` in the words of `backend`.
 pub(super) fn render(statement: &str, backend: DbBackend) -> String {
+    let only = ONLY.iter().find_map(|(word, whose)| Some((statement.strip_prefix(word)?, *whose)));
+    let statement = match only {
+        Some((_, whose)) if whose != backend => return String::new(),
+        Some((statement, _)) => statement,
+        None => statement,
+    };
     WORDS.iter().chain(&STORAGE).chain(&ALONE).fold(statement.to_owned(), |sql, (word, postgres, sqlite)| {
         sql.replace(word, if backend == DbBackend::Postgres { postgres } else { sqlite })
     })

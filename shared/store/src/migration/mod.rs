@@ -11,6 +11,7 @@ mod outbox_body;
 mod probe;
 mod runner;
 mod stock;
+mod stock_flows;
 
 pub use runner::{Schema, migrate, schema};
 pub(crate) use runner::{Steps, newer, steps as compare};
@@ -37,6 +38,7 @@ fn steps() -> Vec<Step> {
         probe::STEP,
         governor::STEP,
         outbox_body::STEP,
+        stock_flows::STEP,
     ]
 }
 

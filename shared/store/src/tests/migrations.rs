@@ -76,3 +76,29 @@ async fn a_role_that_is_stopped_does_not_wait_for_its_database() {
     let stopped = home.open().wait_until_ready(std::future::ready(())).await;
     assert!(matches!(stopped, Err(Error::Stopped(_))));
 }
+
+#[tokio::test]
+async fn movements_from_before_the_stock_flows_are_kept_and_a_new_kind_is_known_after() {
+    const MOVED: &str = "INSERT INTO stock_movements (region, sku, kind, reference, on_hand_change, reserved_change)";
+    for home in Home::both().await {
+        let database = home.migrated().await;
+        // As it was before the step.
+        for sql in [
+            "DELETE FROM millpond_migrations WHERE version = 'm0011_stock_flows'",
+            "DROP TABLE revenue_taken_back",
+            "DROP TABLE stock_requests",
+            "DROP TABLE order_refunds",
+            "ALTER TABLE orders DROP COLUMN shipped_at",
+        ] {
+            write(&database, sql, []).await.unwrap();
+        }
+        write(&database, &format!("{MOVED} VALUES (1, 'MUG', 'import', 'one', 7, 0)"), []).await.unwrap();
+        assert_eq!(crate::migrate(&database).await.unwrap(), ["m0011_stock_flows"]);
+        write(&database, &format!("{MOVED} VALUES (1, 'MUG', 'allotment', 'two', 5, 0)"), []).await.unwrap();
+        let unknown = write(&database, &format!("{MOVED} VALUES (1, 'MUG', 'theft', 'three', 1, 0)"), []).await;
+        assert!(unknown.unwrap_err().to_string().contains("stock_movements_kind_known"));
+        let again = write(&database, &format!("{MOVED} VALUES (1, 'MUG', 'import', 'one', 7, 0)"), []).await;
+        assert!(again.is_err(), "a movement is unique as before");
+        assert_eq!(number(&database, "SELECT CAST(sum(on_hand_change) AS bigint) FROM stock_movements").await, 12);
+    }
+}

@@ -10,6 +10,7 @@ mod orders;
 mod pages;
 mod shop;
 mod startup;
+mod stock;
 
 /// One test per case and kind of parts.
 macro_rules! on_all_parts {
@@ -42,5 +43,7 @@ on_all_parts!(
     kills::a_checkout_killed_in_mid_batch_loses_nothing_and_doubles_nothing,
     kills::an_ingress_killed_in_mid_request_loses_nothing_that_it_accepted,
     load::a_load_run_is_reported_and_its_journal_agrees_with_the_databases,
+    stock::units_that_are_not_paid_in_time_are_sold_to_somebody_else,
+    stock::what_a_shop_does_after_the_sale_moves_stock_and_revenue_once,
     load::what_was_lost_or_sold_twice_is_found_and_is_an_exit_status,
 );

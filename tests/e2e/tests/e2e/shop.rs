@@ -56,6 +56,11 @@ pub(crate) struct Shop {
 impl Shop {
     /// A shop that is open: `stock` names SKUs and units, each at 10.00 EUR.
     pub(crate) async fn open(parts: Parts, stock: &[(&str, i64)]) -> Result<Self> {
+        Self::open_with(parts, stock, "").await
+    }
+
+    /// As [`Self::open`], with `settings` added to its configuration.
+    pub(crate) async fn open_with(parts: Parts, stock: &[(&str, i64)], settings: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let servers = match parts {
             Parts::Embedded => None,
@@ -63,7 +68,7 @@ impl Shop {
                 Some(Servers { broker: FreshVhost::create().await?, database: FreshDatabase::create().await? })
             }
         };
-        std::fs::write(folder.path().join("millpond.toml"), configuration(servers.as_ref()))?;
+        std::fs::write(folder.path().join("millpond.toml"), configuration(servers.as_ref()) + settings)?;
         let database = match &servers {
             None => format!("sqlite:{}", folder.path().join("millpond-data/millpond.db").display()),
             Some(servers) => servers.database.url().to_owned(),

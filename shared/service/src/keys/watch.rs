@@ -18,7 +18,7 @@ struct Stamp {
 impl ApiKeys {
     /// Looks at the file every `interval` and takes a new version as it is found; for ever. A broken or missing file
     /// changes nothing but the log: a slip of an editor must not lock a shop out.
-    pub(crate) async fn follow(&self, interval: Duration) {
+    pub async fn follow(&self, interval: Duration) {
         // What was loaded may be older than this look, so the first round reads it again.
         let mut seen: Option<Option<Stamp>> = None;
         loop {

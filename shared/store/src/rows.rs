@@ -4,11 +4,12 @@
 
 use sea_orm::sea_query::{ArrayType, ValueType};
 use sea_orm::{DbBackend, Statement, Value};
-use store::bind;
+
+use crate::bind;
 
 /// A table of values, by columns.
 #[derive(Default)]
-pub(crate) struct Rows {
+pub struct Rows {
     columns: Vec<Column>,
 }
 
@@ -21,8 +22,10 @@ struct Column {
 }
 
 impl Rows {
-    /// Adds a column without nulls. Every column has as many values as the first.
-    pub(crate) fn column<T: Into<Value> + ValueType>(
+    /// Adds a column without nulls: its name, `PostgreSQL`'s type of one value, the values. Every column has as many values
+    /// as the first.
+    #[must_use]
+    pub fn column<T: Into<Value> + ValueType>(
         mut self,
         name: &'static str,
         postgres: &'static str,
@@ -35,7 +38,7 @@ impl Rows {
     }
 
     /// `sql`, which reads `r`, in as many statements as the database needs; none where there are no rows.
-    pub(crate) fn statements(self, backend: DbBackend, sql: &str) -> Vec<Statement> {
+    pub fn statements(self, backend: DbBackend, sql: &str) -> Vec<Statement> {
         if self.columns.iter().all(|column| column.values.is_empty()) {
             return Vec::new();
         }

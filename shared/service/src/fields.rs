@@ -2,32 +2,35 @@
 
 use model::TextError;
 use serde_json::{Map, Value};
-use service::FieldError;
+
+use crate::problem::FieldError;
 
 /// More wrong fields than this are counted and not named: an answer is not to be a multiple of its request.
 const NAMED: usize = 100;
 
 /// The wrong fields found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     named: Vec<FieldError>,
     count: usize,
 }
 
 impl Faults {
-    pub(crate) fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+    /// One more.
+    pub fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.count += 1;
         if self.named.len() < NAMED {
             self.named.push(FieldError { pointer: pointer.into(), detail: detail.into() });
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing was wrong.
+    pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// One sentence about them, and those that are named.
-    pub(crate) fn finish(self) -> (String, Vec<FieldError>) {
+    pub fn finish(self) -> (String, Vec<FieldError>) {
         let named = self.named.len();
         let sentence = match (self.count, self.named.first()) {
             (1, Some(only)) => format!("{}: {}", place(&only.pointer), only.detail),
@@ -43,14 +46,14 @@ fn place(pointer: &str) -> &str {
 }
 
 /// A JSON object whose members are taken one by one; what is left at the end is unknown.
-pub(crate) struct Object {
+pub struct Object {
     members: Map<String, Value>,
     pointer: String,
 }
 
 impl Object {
     /// The object in `value`; a fault where it is something else.
-    pub(crate) fn new(value: Value, pointer: String, faults: &mut Faults) -> Option<Self> {
+    pub fn new(value: Value, pointer: String, faults: &mut Faults) -> Option<Self> {
         match value {
             Value::Object(members) => Some(Self { members, pointer }),
             other => {
@@ -60,12 +63,13 @@ impl Object {
         }
     }
 
-    pub(crate) fn at(&self, name: &str) -> String {
+    /// The member's JSON pointer.
+    pub fn at(&self, name: &str) -> String {
         format!("{}/{name}", self.pointer)
     }
 
     /// The member `name`; a fault where it is missing or `read` refuses it.
-    pub(crate) fn required<T>(
+    pub fn required<T>(
         &mut self,
         name: &str,
         faults: &mut Faults,
@@ -82,7 +86,7 @@ impl Object {
     }
 
     /// The member `name`, where there is one that is not null; a fault where `read` refuses it.
-    pub(crate) fn optional<T>(
+    pub fn optional<T>(
         &mut self,
         name: &str,
         faults: &mut Faults,
@@ -93,12 +97,12 @@ impl Object {
     }
 
     /// The member `name` as it is.
-    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+    pub fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name).filter(|value| !value.is_null())
     }
 
     /// Names what nobody took.
-    pub(crate) fn deny_the_rest(self, known: &str, faults: &mut Faults) {
+    pub fn deny_the_rest(self, known: &str, faults: &mut Faults) {
         for name in self.members.keys() {
             faults
                 .add(format!("{}/{}", self.pointer, escaped(name)), format!("is not a known field; known are {known}"));
@@ -115,10 +119,13 @@ fn escaped(name: &str) -> String {
 /// The largest amount of an order, minor units: ten trillion of a currency with cents. Rollups add the amounts of many
 /// orders up in 64 bits; one order near the end of those would make the sum of its whole minute overflow, and with it the
 /// others' orders poison. Below this bound it takes more than 9,000 of the largest.
-pub(crate) const MAX_AMOUNT: i64 = 1_000_000_000_000_000;
+pub const MAX_AMOUNT: i64 = 1_000_000_000_000_000;
 
 /// A whole number of minor units, 0 to [`MAX_AMOUNT`].
-pub(crate) fn amount(value: &Value) -> Result<i64, String> {
+///
+/// # Errors
+/// What it is instead.
+pub fn amount(value: &Value) -> Result<i64, String> {
     const WANTED: &str = "must be a whole number of minor units (cents), 0 or more";
     match value.as_i64() {
         Some(minor) if minor > MAX_AMOUNT => Err(format!("must be at most {MAX_AMOUNT} minor units, not {minor}")),
@@ -130,12 +137,15 @@ pub(crate) fn amount(value: &Value) -> Result<i64, String> {
 }
 
 /// A text type of `model`.
-pub(crate) fn text<T: TryFrom<String, Error = TextError>>(value: Value) -> Result<T, String> {
+///
+/// # Errors
+/// Why it is none.
+pub fn text<T: TryFrom<String, Error = TextError>>(value: Value) -> Result<T, String> {
     string(value)?.try_into().map_err(|error: TextError| error.to_string())
 }
 
 /// Text of 1 to `max` bytes without control characters.
-pub(crate) fn short_text(max: usize) -> impl FnOnce(Value) -> Result<String, String> {
+pub fn short_text(max: usize) -> impl FnOnce(Value) -> Result<String, String> {
     move |value| {
         let text = string(value)?;
         if text.is_empty() || text.len() > max {
@@ -148,14 +158,19 @@ pub(crate) fn short_text(max: usize) -> impl FnOnce(Value) -> Result<String, Str
     }
 }
 
-pub(crate) fn string(value: Value) -> Result<String, String> {
+/// A text.
+///
+/// # Errors
+/// What it is instead.
+pub fn string(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
         other => Err(format!("must be a string, not {}", kind(&other))),
     }
 }
 
-pub(crate) fn kind(value: &Value) -> &'static str {
+/// What a JSON value is, for a sentence.
+pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

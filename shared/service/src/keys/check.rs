@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use model::Clock;
 use serde::{Deserialize, Serialize};
-use service::{Problem, kinds};
 
-use crate::keys::{ApiKeys, Entry, KeyKind};
+use super::{ApiKeys, Entry, KeyKind};
+use crate::problem::{Problem, kinds};
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub enum Scope {
     Events,
     /// To edit the catalogue.
     Catalogue,
+    /// To see and move stock, and to pay, ship, cancel and refund orders.
+    Stock,
 }
 
 impl Scope {
@@ -29,13 +31,17 @@ impl Scope {
             Self::Orders => "orders",
             Self::Events => "events",
             Self::Catalogue => "catalogue",
+            Self::Stock => "stock",
         }
     }
 }
 
 /// The key that a request carries in its `Authorization` header: Bearer, or Basic with the key as the user (the password
 /// is ignored; Segment's clients send it empty).
-pub(crate) fn from_header(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+///
+/// # Errors
+/// 401 for a header that is neither.
+pub fn from_header(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         return Ok(None);
     };
@@ -57,7 +63,10 @@ pub(crate) fn from_header(headers: &HeaderMap) -> Result<Option<String>, Problem
 }
 
 /// Checks a key: known, not expired, allowed to do this, and used from where it may be.
-pub(crate) fn check(
+///
+/// # Errors
+/// 401 for no key, an unknown one and one that expired; 403 for one that does not allow this.
+pub fn check(
     keys: &ApiKeys,
     clock: &dyn Clock,
     plain: Option<&str>,
@@ -92,7 +101,8 @@ fn unauthenticated(detail: impl Into<String>) -> Problem {
     Problem::new(kinds::UNAUTHENTICATED, detail).authenticate("Bearer")
 }
 
-pub(crate) fn forbidden(detail: impl Into<String>) -> Problem {
+/// A key that is good for other things: 403.
+pub fn forbidden(detail: impl Into<String>) -> Problem {
     Problem::new(kinds::FORBIDDEN, detail)
 }
 

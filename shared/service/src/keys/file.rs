@@ -165,8 +165,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::auth::Scope;
-    use crate::keys::{KeyKind, generate};
+    use crate::keys::{KeyKind, Scope, generate};
 
     fn entry(name: &str) -> Entry {
         Entry {

@@ -4,6 +4,7 @@
 //! nothing to guess), and the file holds the hash alone. A request's key is hashed and the hash is looked up; the time of
 //! that tells nothing about a key, because nobody can steer a hash towards another.
 
+mod check;
 mod file;
 mod watch;
 
@@ -20,9 +21,8 @@ use model::MarketId;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
+pub use check::{Scope, check, forbidden, from_header};
 pub use file::{KeyFileError, append, read, revoke};
-
-use crate::auth::Scope;
 
 /// What every key starts with, so that a leaked one is recognised (by secret scanners too).
 pub const PREFIX: &str = "mp_live_";
@@ -132,7 +132,7 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// Reads the file. [`crate::Ingress::maintain`] follows its changes.
+    /// Reads the file. [`ApiKeys::follow`] follows its changes.
     ///
     /// # Errors
     /// [`KeyFileError`] says what is wrong and what to do. At start-up a broken file is fatal; later it is not.
@@ -148,13 +148,13 @@ impl ApiKeys {
     }
 
     /// The key, where it is known (expired or not).
-    pub(crate) fn find(&self, plain: &str) -> Option<Arc<Entry>> {
+    pub fn find(&self, plain: &str) -> Option<Arc<Entry>> {
         let hash = blake3::hash(plain.as_bytes());
         self.table.load().by_hash.get(&hash).cloned()
     }
 
     /// Whether some browser key may be used from `origin`: all that is known of a preflight, which carries no key.
-    pub(crate) fn some_key_allows(&self, origin: &str) -> bool {
+    pub fn some_key_allows(&self, origin: &str) -> bool {
         self.table.load().by_hash.values().any(|entry| {
             entry.kind == KeyKind::Browser
                 && (entry.origins.is_empty() || entry.origins.iter().any(|known| known == origin))
@@ -162,7 +162,7 @@ impl ApiKeys {
     }
 
     /// Names of the keys whose market is none of `known`.
-    pub(crate) fn of_unknown_markets(&self, known: &[MarketId]) -> Vec<String> {
+    pub fn of_unknown_markets(&self, known: &[MarketId]) -> Vec<String> {
         let table = self.table.load();
         let mut names: Vec<String> = table
             .by_hash

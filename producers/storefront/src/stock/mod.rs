@@ -1,0 +1,215 @@
+//! What a shop's own servers ask of stock and orders: `store::stock` over HTTP.
+//!
+//! | route | body | what |
+//! |---|---|---|
+//! | `GET /v1/stock/{sku}` | – | exact numbers |
+//! | `PUT /v1/stock/{sku}` | `{"on_hand": 40}` | an absolute count, promised units included |
+//! | `POST /v1/stock/{sku}/restock` | `{"units": 10}` | goods came in |
+//! | `POST /v1/stock/{sku}/allotments` | `{"give": 500}`, `{"take": 200}`, `{"take": "rest"}` | units lent, or taken back |
+//! | `POST /v1/orders/{id}/pay`, `/ship`, `/cancel` | – | of a whole order |
+//! | `POST /v1/orders/{id}/refunds` | `{"lines": [{"sku", "quantity", "restock", "amount_minor"}]}` | lines paid back |
+//!
+//! Each needs a server key with the scope `stock`; its market names the region and is the only one whose orders it reaches.
+//! Each but the first needs an `Idempotency-Key`: a repeat is answered as the first was, with `Idempotency-Replayed: true`; the
+//! key with another change is 422. A refusal (404, 409) changes nothing and is not remembered, so that the same key may try
+//! again. A 503 leaves the outcome open, and is safe to send again with the same key.
+
+mod answer;
+mod read;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::{get, post};
+use cache::OrderStatus;
+use model::{IdempotencyKey, MarketId, OrderId, Sku};
+use rand::RngExt as _;
+use service::keys::{self, KeyKind, Scope};
+use service::{Problem, body, idempotency, kinds};
+use store::stock::{self, Change, Done, Error, OrderNow, Refusal};
+use store::{Fault, Region};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::run::Shared;
+
+/// Routes of stock, and of what changes an order.
+pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/stock/{sku}", get(look).put(count))
+        .route("/v1/stock/{sku}/restock", post(restock))
+        .route("/v1/stock/{sku}/allotments", post(allotment))
+        .route("/v1/orders/{id}/pay", post(pay))
+        .route("/v1/orders/{id}/ship", post(ship))
+        .route("/v1/orders/{id}/cancel", post(cancel))
+        .route("/v1/orders/{id}/refunds", post(refund))
+        .with_state(Arc::clone(shared))
+}
+
+type Answer = Result<Response, Problem>;
+
+async fn look(State(shared): State<Arc<Shared>>, Path(sku): Path<String>, headers: HeaderMap) -> Answer {
+    let caller = Caller::of(&shared, &headers)?;
+    let sku = read::sku(&sku)?;
+    let _slot = slot(&shared)?;
+    let looking = stock::look(&caller.region, &sku);
+    match tokio::time::timeout(shared.config.changes.timeout(), looking).await {
+        Ok(Ok(Some(stock))) => Ok(answer::stock(&stock)),
+        Ok(Ok(None)) => Err(answer::refused(&Refusal::UnknownSku(sku))),
+        Ok(Err(error)) => Err(answer::failed(&Fault::classify(&error))),
+        Err(_) => Err(answer::too_slow()),
+    }
+}
+
+async fn count(State(shared): State<Arc<Shared>>, Path(sku): Path<String>, request: Request) -> Answer {
+    of_stock(shared, &sku, request, read::count).await
+}
+
+async fn restock(State(shared): State<Arc<Shared>>, Path(sku): Path<String>, request: Request) -> Answer {
+    of_stock(shared, &sku, request, read::restock).await
+}
+
+async fn allotment(State(shared): State<Arc<Shared>>, Path(sku): Path<String>, request: Request) -> Answer {
+    of_stock(shared, &sku, request, read::allotment).await
+}
+
+async fn pay(State(shared): State<Arc<Shared>>, Path(id): Path<String>, request: Request) -> Answer {
+    of_order(shared, &id, request, |order, body| read::nothing(body).map(|()| Change::Pay { order })).await
+}
+
+async fn ship(State(shared): State<Arc<Shared>>, Path(id): Path<String>, request: Request) -> Answer {
+    of_order(shared, &id, request, |order, body| read::nothing(body).map(|()| Change::Ship { order })).await
+}
+
+async fn cancel(State(shared): State<Arc<Shared>>, Path(id): Path<String>, request: Request) -> Answer {
+    of_order(shared, &id, request, |order, body| read::nothing(body).map(|()| Change::Cancel { order })).await
+}
+
+async fn refund(State(shared): State<Arc<Shared>>, Path(id): Path<String>, request: Request) -> Answer {
+    of_order(shared, &id, request, read::refund).await
+}
+
+async fn of_stock(
+    shared: Arc<Shared>,
+    sku: &str,
+    request: Request,
+    read: impl FnOnce(Sku, &[u8]) -> Result<Change, Problem>,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    let caller = Caller::of(&shared, &head.headers)?;
+    let sku = read::sku(sku)?;
+    take(shared, caller, &head.headers, body, |body| read(sku, body)).await
+}
+
+async fn of_order(
+    shared: Arc<Shared>,
+    id: &str,
+    request: Request,
+    read: impl FnOnce(OrderId, &[u8]) -> Result<Change, Problem>,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    let caller = Caller::of(&shared, &head.headers)?;
+    let unknown = || answer::refused(&Refusal::UnknownOrder);
+    // An id of another region is an order of another market.
+    let order: OrderId = id.parse().map_err(|_| unknown())?;
+    if order.region() != caller.region.number {
+        return Err(unknown());
+    }
+    take(shared, caller, &head.headers, body, |body| read(order, body)).await
+}
+
+/// Who asks, and where.
+struct Caller {
+    market: MarketId,
+    region: Region,
+}
+
+impl Caller {
+    /// The market of a server key that may do this.
+    fn of(shared: &Shared, headers: &HeaderMap) -> Result<Self, Problem> {
+        let plain = keys::from_header(headers)?;
+        let key = keys::check(&shared.keys, &*shared.clock, plain.as_deref(), Scope::Stock, headers)?;
+        if key.kind != KeyKind::Server {
+            let detail = format!("the API key {:?} is a browser's: this takes a server key", key.name);
+            return Err(keys::forbidden(detail));
+        }
+        let region = shared.regions.get(&key.market).cloned().ok_or_else(|| {
+            let market = &key.market;
+            keys::forbidden(format!(
+                "the API key {:?} is for the market {market}, which is not configured here",
+                key.name
+            ))
+        })?;
+        Ok(Self { market: key.market.clone(), region })
+    }
+}
+
+/// A place among the changes in flight, or 503 at once.
+fn slot(shared: &Shared) -> Result<OwnedSemaphorePermit, Problem> {
+    Arc::clone(&shared.changes).try_acquire_owned().map_err(|_| {
+        let detail = "as many changes of stock and orders are being made as this server takes: send it again with the same \
+                      Idempotency-Key";
+        Problem::new(kinds::REDUCED_CAPACITY, detail).retry_after(1)
+    })
+}
+
+async fn take(
+    shared: Arc<Shared>,
+    caller: Caller,
+    headers: &HeaderMap,
+    body: Body,
+    read: impl FnOnce(&[u8]) -> Result<Change, Problem>,
+) -> Answer {
+    let key = idempotency::key(headers, "change")?;
+    let slot = slot(&shared)?;
+    let config = &shared.config.changes;
+    let body = body::read(headers, body, config.body_bytes, config.body_timeout()).await?;
+    let change = read(&body)?;
+    let timeout = config.timeout();
+    // In a task of its own: a client that goes away, or does not wait, cuts nothing in half.
+    let making = Box::pin(make(Arc::clone(&shared), caller, key, change, slot));
+    let made = shared.tasks.spawn("stock change", making);
+    match tokio::time::timeout(timeout, made).await {
+        Ok(Ok(Ok(done))) => Ok(answer::done(done)),
+        Ok(Ok(Err(Error::Refused(refusal)))) => Err(answer::refused(&refusal)),
+        Ok(Ok(Err(Error::KeyReused))) => Err(answer::key_reused()),
+        Ok(Ok(Err(Error::Database(error)))) => Err(answer::failed(&Fault::classify(&error))),
+        Ok(Err(_panicked)) => Err(answer::broken()),
+        Err(_) => Err(answer::too_slow()),
+    }
+}
+
+/// Makes the change, again where another transaction was in the way, and leaves the order's new state in the cache.
+async fn make(
+    shared: Arc<Shared>,
+    caller: Caller,
+    key: IdempotencyKey,
+    change: Change,
+    _slot: OwnedSemaphorePermit,
+) -> Result<Done, Error> {
+    let config = &shared.config.changes;
+    let mut tries_left = config.contention_retries;
+    let mut done = loop {
+        match stock::apply(&caller.region, &caller.market, &key, &change).await {
+            Err(Error::Database(error)) if tries_left > 0 && is_contention(&error) => {
+                tries_left -= 1;
+                let pause = rand::rng().random_range(1..=config.contention_pause_ms.max(1));
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            made => break made?,
+        }
+    };
+    if let Some(OrderNow { order_id, version, fingerprint, accepted_at, state }) = done.order.take() {
+        let status = OrderStatus { order_id, version, fingerprint, accepted_at, state };
+        shared.lookup.committed(status).await;
+    }
+    Ok(done)
+}
+
+fn is_contention(error: &sea_orm::DbErr) -> bool {
+    matches!(Fault::classify(error), Fault::Contention(_))
+}
