@@ -1,5 +1,6 @@
 mod isolation;
 mod ledger;
+mod model;
 mod once;
 mod orders;
 mod pure;
