@@ -25,7 +25,7 @@ pub enum Mischief {
         /// Hard.
         hard: bool,
     },
-    /// A message that waits is there several times.
+    /// A message that waits or is in hand is there several times.
     Duplicate {
         /// Which.
         which: Index,
@@ -55,7 +55,7 @@ pub fn mischief() -> impl Strategy<Value = Mischief> + Clone {
         1 => index().prop_map(Mischief::Cut),
         1 => index().prop_map(Mischief::Crash),
         1 => (index(), any::<bool>()).prop_map(|(which, hard)| Mischief::Restart { which, hard }),
-        2 => (index(), 1_usize..5).prop_map(|(which, times)| Mischief::Duplicate { which, times }),
+        3 => (index(), 1_usize..5).prop_map(|(which, times)| Mischief::Duplicate { which, times }),
         2 => (index(), any::<bool>()).prop_map(|(which, to_front)| Mischief::Reorder { which, to_front }),
         1 => any::<bool>().prop_map(Mischief::Alarm),
         1 => any::<bool>().prop_map(Mischief::Away),

@@ -86,11 +86,13 @@ impl Server {
         self.with(|state| state.crash(life));
     }
 
-    /// A message that waits is there so many times more.
+    /// A message that waits, or is in somebody's hand, is there so many times more: at the end of the queue.
     pub fn duplicate(&self, which: impl Fn(usize) -> usize, times: usize) {
         self.with(|state| {
-            if let Some(length) = Some(state.ready.len()).filter(|length| *length > 0) {
-                let twin = state.ready[which(length)].clone();
+            let in_hand = state.connections.values().flat_map(|connection| connection.unsettled.values());
+            let all: Vec<&Waiting> = state.ready.iter().chain(in_hand).collect();
+            if !all.is_empty() {
+                let twin = Waiting { copied: false, ..all[which(all.len())].clone() };
                 state.ready.extend(std::iter::repeat_n(twin, times));
             }
         });

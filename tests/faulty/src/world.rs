@@ -39,6 +39,16 @@ pub struct Shape {
     pub worker: Config,
 }
 
+impl Shape {
+    /// Processes whose prefetch is the smallest that holds their batches, so that messages wait in the queue, too.
+    #[must_use]
+    pub fn tight(processes: usize, worker: Config) -> Self {
+        let batches = worker.batch * worker.parallel_batches;
+        let prefetch = u16::try_from(batches * 4 / 3 + 2).unwrap_or(u16::MAX);
+        Self { processes, worker: Config { prefetch, ..worker } }
+    }
+}
+
 /// A server and the processes that consume from it. Dropped, all of it is gone.
 pub struct World<H> {
     town: Town<H>,

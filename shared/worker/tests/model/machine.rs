@@ -37,7 +37,6 @@ pub(crate) enum Event {
 fn shapes() -> impl Strategy<Value = Shape> {
     (1_usize..3, 1_usize..4, 1_usize..9, any::<bool>()).prop_map(|(processes, parallel_batches, batch, lets_go)| {
         let worker = Config {
-            prefetch: 32,
             batch,
             parallel_batches,
             handle_timeout_ms: 300,
@@ -46,7 +45,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
             heartbeat_ms: 600_000,
             ..Config::default()
         };
-        Shape { processes, worker }
+        Shape::tight(processes, worker)
     })
 }
 

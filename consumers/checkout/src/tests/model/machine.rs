@@ -17,7 +17,7 @@ use crate::tests::orders::{event, order};
 use crate::tests::site::Site;
 
 /// Histories by default; each has a database of its own.
-const CASES: u32 = 24;
+const CASES: u32 = 48;
 
 /// Lines of an order: SKU number, units. A number beyond the stock is an unknown SKU.
 type Lines = Vec<(usize, u32)>;
@@ -128,7 +128,6 @@ impl StateMachineTest for Reality {
         let queue = QueueSpec::new(QueueName::new("orders.v1"));
         let server = Server::new(queue, Box::new(move |end| judge.judge(end)));
         let worker = worker::Config {
-            prefetch: 32,
             batch: model.batch,
             heartbeat_ms: 600_000,
             // The clock stands still while the handler works.
@@ -138,7 +137,7 @@ impl StateMachineTest for Reality {
         let at = Arc::clone(&office);
         let make =
             move |client| Desk { office: Arc::clone(&at), checkout: at.site.worker_beside(Arc::clone(&cache)), client };
-        let world = World::new(runtime, server, Shape { processes: 1, worker }, Box::new(make));
+        let world = World::new(runtime, server, Shape::tight(1, worker), Box::new(make));
         Self { world, office, keys: 0 }
     }
 
