@@ -108,6 +108,12 @@ targets() {
       target "j.$run.memory_growth.$role" '<=' 1.05 "$words: memory at the end to before, $role"
     done
   done
+  target l.redis.p99_ratio '<=' 1.2 "without Redis: p99 of an accepted order to with it"
+  target l.database.rate_ratio '>=' 0.95 "without the database: orders accepted to with it"
+  target l.database.parked '<=' 0 "without the database: orders parked"
+  target l.database.not_confirmed '<=' 0 "without the database: accepted and not confirmed after"
+  target l.rabbitmq.accepted '<=' 0 "without RabbitMQ: answered 202"
+  target l.rabbitmq.max_ms '<=' 100 "without RabbitMQ: the slowest 503, ms"
   for role in "${all_roles[@]}"; do
     target "h.$role.peak_mb" '<=' 50 "memory under load, $role, MB resident"
     target "h.$role.ready_ms" '<=' 1000 "start-up until ready, $role, ms"

@@ -50,4 +50,5 @@ mod window;
 mod wire;
 
 pub use config::Config;
+pub use low_water::{Frames, LowWater};
 pub use rabbit::Rabbit;

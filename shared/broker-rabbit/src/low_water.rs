@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 /// The unsettled window of one channel.
 #[derive(Debug, Default)]
-pub(crate) struct LowWater {
+pub struct LowWater {
     /// The low-water mark: every tag up to it is settled.
     mark: u64,
     /// Whether each tag beyond the mark is settled. The first never is.
@@ -20,44 +20,44 @@ pub(crate) struct LowWater {
 
 /// What to send, in this order: a multiple ack must not overtake the nack of a tag that it covers.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Frames {
+pub struct Frames {
     /// Back to the queue, one by one.
-    pub(crate) nacks: Vec<u64>,
+    pub nacks: Vec<u64>,
     /// Acked one by one.
-    pub(crate) acks: Vec<u64>,
+    pub acks: Vec<u64>,
     /// Acked with every unsettled tag below. It is itself unsettled at the broker, which would else close the channel.
-    pub(crate) up_to: Option<u64>,
+    pub up_to: Option<u64>,
 }
 
 impl LowWater {
     /// A delivery came in. A tag that was skipped counts as unsettled for ever: it is never covered.
-    pub(crate) fn deliver(&mut self, tag: u64) {
+    pub fn deliver(&mut self, tag: u64) {
         while self.last() < tag {
             self.beyond.push_back(false);
         }
     }
 
     /// To be acked.
-    pub(crate) fn ack(&mut self, tag: u64) {
+    pub fn ack(&mut self, tag: u64) {
         if self.settle(tag) {
             self.acks.push(tag);
         }
     }
 
     /// To be given back.
-    pub(crate) fn nack(&mut self, tag: u64) {
+    pub fn nack(&mut self, tag: u64) {
         if self.settle(tag) {
             self.nacks.push(tag);
         }
     }
 
     /// How many deliveries are not settled.
-    pub(crate) fn unsettled(&self) -> usize {
+    pub fn unsettled(&self) -> usize {
         self.beyond.iter().filter(|settled| !**settled).count()
     }
 
     /// Everything settled since the last call, as few frames as it can be.
-    pub(crate) fn take(&mut self) -> Frames {
+    pub fn take(&mut self) -> Frames {
         while self.beyond.front() == Some(&true) {
             self.beyond.pop_front();
             self.mark += 1;

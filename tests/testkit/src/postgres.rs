@@ -51,6 +51,23 @@ impl FreshDatabase {
         execute(&self.url, sql.to_owned()).await
     }
 
+    /// Ends every connection to it and lets none in, as if it were away, until [`Self::reopen`].
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn shut(&self) -> anyhow::Result<()> {
+        on_server(format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", self.name)).await?;
+        self.cut_connections().await
+    }
+
+    /// Lets connections in again.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn reopen(&self) -> anyhow::Result<()> {
+        on_server(format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name)).await
+    }
+
     /// Ends every connection to it, as a restart of the server does.
     ///
     /// # Errors

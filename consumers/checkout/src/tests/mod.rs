@@ -1,6 +1,7 @@
 mod flows;
 mod isolation;
 mod ledger;
+mod model;
 mod once;
 mod orders;
 mod pure;

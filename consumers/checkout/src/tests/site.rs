@@ -45,7 +45,7 @@ pub(crate) struct Site {
     url: String,
     databases: Databases,
     /// Removed when it is dropped.
-    _home: Box<dyn Any + Send>,
+    _home: Box<dyn Any + Send + Sync>,
 }
 
 impl Site {
@@ -65,7 +65,7 @@ impl Site {
         Self::at(url.to_owned(), Box::new(())).await
     }
 
-    async fn at(url: String, home: Box<dyn Any + Send>) -> Self {
+    async fn at(url: String, home: Box<dyn Any + Send + Sync>) -> Self {
         let databases = open(&url);
         store::migrate(&databases.databases()[0]).await.unwrap();
         Self { url, databases, _home: home }
@@ -73,8 +73,12 @@ impl Site {
 
     /// A worker with connections of its own, as another process has.
     pub(crate) async fn worker(&self) -> Checkout {
+        self.worker_beside(Arc::new(cache::Cache::open(&cache::Config::default()).await.unwrap()))
+    }
+
+    /// As [`Self::worker`], with a cache that others share.
+    pub(crate) fn worker_beside(&self, cache: Arc<cache::Cache>) -> Checkout {
         let region = open(&self.url).region(REGION).unwrap().clone();
-        let cache = Arc::new(cache::Cache::open(&cache::Config::default()).await.unwrap());
         let (statuses, _) = status::queue(cache, 1);
         Checkout { region, source: OutcomeSource::Own, price_grace: GRACE, reserve_s: 0, statuses }
     }
@@ -104,6 +108,11 @@ impl Site {
         let superseded_at: Option<DateTime<Utc>> = superseded.map(|ago| accepted_at() - ago);
         let region = i32::from(REGION.0);
         self.execute(sql, [region.into(), sku.into(), version.into(), amount.into(), superseded_at.into()]).await;
+    }
+
+    /// Returns once no transaction is open that began before.
+    pub(crate) async fn wait_for_writers(&self) {
+        self.databases.databases()[0].begin().await.unwrap().rollback().await.unwrap();
     }
 
     /// The number that `sql` selects as `n`.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::{Config, Error};
 use service::Shutdown;
+use service::metrics::Metrics;
 
 use super::fixture::{Shop, config};
 use super::flaky::{FlakyBroker, Mood};
@@ -56,6 +57,44 @@ async fn a_broker_that_is_away_holds_everything_and_loses_nothing() {
         shop.until_empty().await;
     })
     .await;
+}
+
+/// A gauge of the `PostgreSQL` outbox, by its full name.
+fn gauge(metrics: &Metrics, name: &str) -> Option<f64> {
+    let series = format!("{name}{{database=\"us\"}} ");
+    metrics.text().lines().find_map(|line| line.strip_prefix(series.as_str())?.parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_broker_is_away_the_outbox_grows_and_ages_and_then_it_is_empty_and_young_again() {
+    let shop = Shop::open().await;
+    let broker = Arc::new(FlakyBroker::new(Mood::Away));
+    let (metrics, shutdown) = (Metrics::new(), Shutdown::new());
+    let (age, rows) = ("millpond_outbox_oldest_age_seconds", "millpond_outbox_waiting_messages");
+    let relay = shop.measured_relay(Arc::<FlakyBroker>::clone(&broker), config(), shutdown.clone(), metrics.clone());
+    let work = async {
+        let mut ids = shop.fill(20).await;
+        let mut last = 0.0;
+        for _ in 0..3 {
+            ids.extend(shop.fill(20).await);
+            let older = || async { gauge(&metrics, age).filter(|age| *age > last) };
+            last = testkit::wait::until("the oldest gets older", older).await.unwrap();
+        }
+        let waiting = || async { gauge(&metrics, rows).filter(|rows| *rows >= 20.0) };
+        testkit::wait::until("rows are counted", waiting).await.unwrap();
+        assert!(broker.confirmed().is_empty());
+        broker.set(Mood::Confirms);
+        until_confirmed(&broker, &ids).await;
+        shop.until_empty().await;
+        testkit::wait::until("the gauges fall", || async {
+            (gauge(&metrics, rows)? + gauge(&metrics, age)? <= 0.0).then_some(())
+        })
+        .await
+        .unwrap();
+        shutdown.request();
+    };
+    tokio::join!(relay, work).0.unwrap();
+    assert_eq!(broker.confirmed().len(), 2 * 80);
 }
 
 #[tokio::test(flavor = "multi_thread")]

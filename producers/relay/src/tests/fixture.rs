@@ -75,12 +75,20 @@ impl Shop {
 
     /// Runs a relay until `shutdown`, or until the future is dropped.
     pub(crate) async fn relay(&self, broker: Arc<dyn Broker>, config: Config, shutdown: Shutdown) -> Result<(), Error> {
+        self.measured_relay(broker, config, shutdown, Metrics::new()).await
+    }
+
+    /// As [`Self::relay`], with what it measures.
+    pub(crate) async fn measured_relay(
+        &self,
+        broker: Arc<dyn Broker>,
+        config: Config,
+        shutdown: Shutdown,
+        metrics: Metrics,
+    ) -> Result<(), Error> {
         let readiness = Readiness::new(shutdown.clone());
-        crate::run(
-            Deps { config, databases: self.databases.clone(), orders: broker, readiness, metrics: Metrics::new() },
-            shutdown,
-        )
-        .await
+        let deps = Deps { config, databases: self.databases.clone(), orders: broker, readiness, metrics };
+        crate::run(deps, shutdown).await
     }
 }
 

@@ -4,3 +4,4 @@ mod delivery;
 mod failure;
 mod fixture;
 mod flaky;
+mod volume;

@@ -17,8 +17,14 @@ const WORDS: [(&str, &str, &str); 9] = [
 ];
 
 /// Statements that only one of them needs.
-const ALONE: [(&str, &str, &str); 1] =
-    [("{outbox bodies uncompressed}", "ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL", "")];
+const ALONE: [(&str, &str, &str); 2] = [
+    ("{outbox bodies uncompressed}", "ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL", ""),
+    (
+        "{outbox cleared often}",
+        "ALTER TABLE outbox SET (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)",
+        "",
+    ),
+];
 
 /// How a table's storage is set up. `{table}` is the usual one. `{hot table}` leaves room on each page, so that an update
 /// stays on it and touches no index. `{queue table}` is emptied as fast as it is filled, so it is vacuumed by the

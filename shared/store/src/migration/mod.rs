@@ -8,6 +8,7 @@ mod governor;
 mod orders;
 mod outbox;
 mod outbox_body;
+mod outbox_upkeep;
 mod probe;
 mod runner;
 mod stock;
@@ -39,6 +40,7 @@ fn steps() -> Vec<Step> {
         governor::STEP,
         outbox_body::STEP,
         stock_flows::STEP,
+        outbox_upkeep::STEP,
     ]
 }
 

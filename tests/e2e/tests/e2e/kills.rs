@@ -40,6 +40,31 @@ pub(crate) async fn a_checkout_killed_in_mid_batch_loses_nothing_and_doubles_not
     Ok(())
 }
 
+/// The relay's process also has analytics, which counts each outcome once: so the count says what arrived.
+pub(crate) async fn a_relay_killed_in_mid_batch_loses_no_outcome_and_tells_none_twice(parts: Parts) -> Result<()> {
+    let mut shop = Shop::open(parts, &[("MUG", 100_000)]).await?;
+    let (mut posted, mut kills) = (0, 0);
+    // A kill counts when messages waited in the outbox; more orders are posted until three did.
+    while kills < 3 {
+        ensure!(posted < 50 * ORDERS, "no kill met a message in the outbox");
+        let keys: Vec<String> = (posted..posted + ORDERS).map(|n| format!("k-{n}")).collect();
+        for some in keys.chunks(100) {
+            for status in join_all(some.iter().map(|key| shop.accepted_order(key, "MUG", 1))).await {
+                status?;
+            }
+        }
+        posted += ORDERS;
+        shop.kill("rest").await?;
+        kills += u32::from(parts == Parts::Embedded || shop.waiting_in_outbox().await? > 0);
+        shop.restart("rest").await?;
+    }
+    shop.until_decided(posted).await?;
+    let counted = || async { (shop.outcomes_counted().await.ok()? >= i64::try_from(posted).ok()?).then_some(()) };
+    wait::until("every outcome is counted", counted).await.with_context(|| shop.logs())?;
+    assert_eq!(shop.outcomes_counted().await?, i64::try_from(posted)?, "none twice");
+    Ok(())
+}
+
 pub(crate) async fn an_ingress_killed_in_mid_request_loses_nothing_that_it_accepted(parts: Parts) -> Result<()> {
     let mut shop = Shop::open(parts, &[("MUG", 10_000)]).await?;
     let keys: Vec<String> = (0..ORDERS).map(|n| format!("k-{n}")).collect();

@@ -89,8 +89,8 @@ fn the_binary_alone_names_the_concrete_brokers() {
     }
 }
 
-#[test]
-fn the_ingress_has_no_way_to_a_database() {
+/// Every crate that the ingress's own code could call: its dependencies, theirs within the workspace, and so on.
+fn reached_by_the_ingress() -> Vec<String> {
     let metadata = metadata();
     let crates = crates(&metadata);
     let mut reached = vec!["ingress".to_owned()];
@@ -104,7 +104,21 @@ fn the_ingress_has_no_way_to_a_database() {
             }
         }
     }
+    reached
+}
+
+#[test]
+fn the_ingress_has_no_way_to_a_database() {
+    let reached = reached_by_the_ingress();
     for database in ["store", "sea-orm", "sea-orm-migration", "sqlx"] {
         assert!(!reached.iter().any(|name| name == database), "the ingress reaches {database} through {reached:?}");
+    }
+}
+
+#[test]
+fn the_ingress_has_no_way_to_the_cache() {
+    let reached = reached_by_the_ingress();
+    for cache in ["cache", "redis"] {
+        assert!(!reached.iter().any(|name| name == cache), "the ingress reaches {cache} through {reached:?}");
     }
 }

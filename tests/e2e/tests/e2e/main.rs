@@ -1,6 +1,7 @@
 //! Millpond from outside: real processes, real requests, and what the database says afterwards. Every case runs on
 //! embedded parts in one process, and on `RabbitMQ`, `PostgreSQL` and Redis in a process for each role.
 
+mod away;
 mod bad_input;
 mod kills;
 mod layout;
@@ -41,6 +42,7 @@ on_all_parts!(
     bad_input::a_malformed_request_gets_a_problem_that_names_every_wrong_field,
     bad_input::a_malformed_message_put_into_a_queue_by_hand_is_parked_while_its_neighbours_pass,
     kills::a_checkout_killed_in_mid_batch_loses_nothing_and_doubles_nothing,
+    kills::a_relay_killed_in_mid_batch_loses_no_outcome_and_tells_none_twice,
     kills::an_ingress_killed_in_mid_request_loses_nothing_that_it_accepted,
     load::a_load_run_is_reported_and_its_journal_agrees_with_the_databases,
     stock::units_that_are_not_paid_in_time_are_sold_to_somebody_else,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use serde_json::{Value, json};
-use store::entity::{order, outbox, page_rollup, stock, stock_movement};
+use store::entity::{order, outbox, page_rollup, revenue_rollup, stock, stock_movement};
 use store::{Config, DatabaseConfig, Databases};
 use tempfile::TempDir;
 use testkit::http::{Http, Response};
@@ -37,7 +37,9 @@ const ROLES: [(&str, &[&str]); 5] = [
 /// Real servers of one's own; gone when the shop is.
 pub(crate) struct Servers {
     pub(crate) broker: FreshVhost,
-    database: FreshDatabase,
+    pub(crate) database: FreshDatabase,
+    /// The cache's URL.
+    pub(crate) redis: String,
 }
 
 /// A running shop.
@@ -61,13 +63,20 @@ impl Shop {
 
     /// As [`Self::open`], with `settings` added to its configuration.
     pub(crate) async fn open_with(parts: Parts, stock: &[(&str, i64)], settings: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
         let servers = match parts {
             Parts::Embedded => None,
-            Parts::Servers => {
-                Some(Servers { broker: FreshVhost::create().await?, database: FreshDatabase::create().await? })
-            }
+            Parts::Servers => Some(Servers::fresh().await?),
         };
+        Self::open_in(parts, servers, stock, settings).await
+    }
+
+    /// As [`Self::open`], on servers that the test has chosen.
+    pub(crate) async fn open_on(servers: Servers, stock: &[(&str, i64)]) -> Result<Self> {
+        Self::open_in(Parts::Servers, Some(servers), stock, "").await
+    }
+
+    async fn open_in(parts: Parts, servers: Option<Servers>, stock: &[(&str, i64)], settings: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("millpond.toml"), configuration(servers.as_ref()) + settings)?;
         let database = match &servers {
             None => format!("sqlite:{}", folder.path().join("millpond-data/millpond.db").display()),
@@ -240,6 +249,17 @@ impl Shop {
         Ok(taken.count(self.databases.databases()[0].read()).await?)
     }
 
+    /// Messages that wait in the outbox.
+    pub(crate) async fn waiting_in_outbox(&self) -> Result<u64> {
+        Ok(outbox::Entity::find().count(self.databases.databases()[0].read()).await?)
+    }
+
+    /// Orders whose outcome analytics has counted, in all minutes.
+    pub(crate) async fn outcomes_counted(&self) -> Result<i64> {
+        let rows = revenue_rollup::Entity::find().all(self.databases.databases()[0].read()).await?;
+        Ok(rows.iter().map(|row| row.orders + row.rejected).sum())
+    }
+
     /// Page views counted for a path, in all minutes.
     pub(crate) async fn views(&self, path: &str) -> Result<i64> {
         let rows = page_rollup::Entity::find()
@@ -287,7 +307,7 @@ fn configuration(servers: Option<&Servers>) -> String {
              key_prefix = {:?}\n",
             servers.broker.url(),
             servers.database.url(),
-            redis::url(),
+            servers.redis,
             redis::key_prefix(),
         )
     });

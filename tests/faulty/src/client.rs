@@ -1,0 +1,126 @@
+//! The broker as one process has it.
+
+use std::sync::Arc;
+
+use broker::announce::Topics;
+use broker::{
+    Broker, BrokerError, BrokerInfo, BrokerState, Depth, Listener, Publish, PublishError, QueueName, Subscription,
+    Topology,
+};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::plan::{Fault, Step};
+use crate::server::Server;
+use crate::state::{Consumer, Life, Struck};
+
+/// A process's connection to the [`Server`]. Whatever is asked of it after the process has died waits for ever.
+#[derive(Debug, Clone)]
+pub struct Client {
+    server: Arc<Server>,
+    life: Life,
+}
+
+impl Client {
+    pub(crate) fn new(server: Arc<Server>, life: Life) -> Self {
+        Self { server, life }
+    }
+
+    /// Whose it is.
+    pub fn life(&self) -> Life {
+        self.life
+    }
+
+    /// The process passes a step. Gives the fault that it has to suffer itself; does not come back where it dies.
+    pub async fn pass(&self, step: Step) -> Option<Fault> {
+        pass(&self.server, self.life, step).await
+    }
+
+    /// The process dies here.
+    pub async fn die(&self) -> ! {
+        self.server.crash(self.life);
+        std::future::pending().await
+    }
+
+    /// As [`Server::complain`].
+    pub fn complain(&self, complaint: String) {
+        self.server.complain(complaint);
+    }
+}
+
+/// Yields, so that other tasks come between any two steps.
+pub(crate) async fn pass(server: &Server, life: Life, step: Step) -> Option<Fault> {
+    tokio::task::yield_now().await;
+    match server.strike(life, step) {
+        Struck::On(fault) => fault,
+        Struck::Dead => std::future::pending().await,
+    }
+}
+
+impl Broker for Client {
+    fn declare<'a>(&'a self, _: &'a Topology) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Result<(), PublishError>>> {
+        Box::pin(async move {
+            let taken = self.server.is_alive(self.life) && self.server.takes_copies().is_ok();
+            let outcomes = batch.iter().map(|_| if taken { Ok(()) } else { Err(PublishError::Unavailable) }).collect();
+            if taken {
+                self.server.publish(batch.into_iter().map(|publish| publish.message));
+            }
+            outcomes
+        })
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        queue: &'a QueueName,
+        prefetch: u16,
+    ) -> BoxFuture<'a, Result<Subscription, BrokerError>> {
+        Box::pin(async move {
+            if *queue != self.server.spec.name {
+                return Err(BrokerError::NoSuchQueue(queue.clone()));
+            }
+            let (deliveries, taken) = mpsc::channel(usize::from(prefetch));
+            let stop = CancellationToken::new();
+            let subscription = Subscription::new(taken, stop.clone().drop_guard());
+            if !self.server.consume(self.life, Consumer { deliveries, stop, prefetch: usize::from(prefetch) }) {
+                return std::future::pending().await;
+            }
+            Ok(subscription)
+        })
+    }
+
+    fn depths<'a>(&'a self, queues: &'a [QueueName]) -> BoxFuture<'a, Result<Vec<Depth>, BrokerError>> {
+        let ready = self.server.ready() as u64;
+        Box::pin(
+            async move { Ok(queues.iter().map(|queue| Depth { queue: queue.clone(), ready, consumers: 1 }).collect()) },
+        )
+    }
+
+    fn announce(&self, _: &str, _: Bytes) {}
+
+    fn listen(&self, topic: &str) -> Listener {
+        // Closed: nobody is heard.
+        Topics::default().listen(topic)
+    }
+
+    fn state(&self) -> BrokerState {
+        match self.server.takes_copies() {
+            Ok(()) => BrokerState::Ready,
+            Err(_) if self.server.is_away() => BrokerState::Disconnected,
+            Err(_) => BrokerState::Blocked,
+        }
+    }
+
+    fn info(&self) -> BoxFuture<'_, Result<BrokerInfo, BrokerError>> {
+        Box::pin(async { Err(BrokerError::Closed) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
