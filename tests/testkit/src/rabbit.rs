@@ -1,7 +1,6 @@
 //! RabbitMQ for tests: a virtual host of one's own on the shared node, or a node of one's own that can be killed,
 //! brought back, and alarmed.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -14,15 +13,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::http::Http;
-
-/// A message that was looked at and stayed in its queue.
-#[derive(Debug, Clone)]
-pub struct Peeked {
-    /// Its AMQP `message_id`; empty where it has none.
-    pub id: String,
-    /// Its payload.
-    pub body: Vec<u8>,
-}
+use crate::vhost::Vhost;
 
 /// A virtual host, deleted with this value.
 #[derive(Debug)]
@@ -130,60 +121,9 @@ impl FreshVhost {
         Ok(connections.len())
     }
 
-    /// How many messages each queue holds, unsettled ones included; some seconds old.
-    ///
-    /// # Errors
-    /// The management API's.
-    pub async fn depths(&self) -> Result<BTreeMap<String, u64>> {
-        let told = self.call(Method::GET, "queues", "", &Value::Null).await?;
-        let depth = |queue: &Value| Some((queue["name"].as_str()?.to_owned(), queue["messages"].as_u64().unwrap_or(0)));
-        Ok(told.as_array().context("a list of queues")?.iter().filter_map(depth).collect())
-    }
-
-    /// The first `most` messages of a queue, which stay there; each has been handed out once more.
-    ///
-    /// # Errors
-    /// The management API's.
-    pub async fn peek(&self, queue: &str, most: u64) -> Result<Vec<Peeked>> {
-        let body = json!({"count": most, "ackmode": "ack_requeue_true", "encoding": "base64"});
-        let told = self.call(Method::POST, "queues", &format!("/{queue}/get"), &body).await?;
-        let peeked = |message: &Value| {
-            let id = message["properties"]["message_id"].as_str().unwrap_or_default().to_owned();
-            let body = BASE64_STANDARD.decode(message["payload"].as_str().unwrap_or_default())?;
-            Ok(Peeked { id, body })
-        };
-        told.as_array().context("a list of messages")?.iter().map(peeked).collect()
-    }
-
-    /// Publishes a message without an id straight into a queue, as somebody does by hand.
-    ///
-    /// # Errors
-    /// The management API's.
-    pub async fn put_by_hand(&self, queue: &str, body: &str) -> Result<()> {
-        let properties = json!({"delivery_mode": 2, "type": "order.placed", "headers": {"x-mp-version": "1"}});
-        let message = json!({
-            "properties": properties, "routing_key": queue, "payload": body, "payload_encoding": "string",
-        });
-        let told = self.call(Method::POST, "exchanges", "/amq.default/publish", &message).await?;
-        ensure!(told["routed"] == true, "the queue {queue} is there");
-        Ok(())
-    }
-
-    /// Removes what binds `queue` to `exchange` by `routing_key`.
-    ///
-    /// # Errors
-    /// The management API's.
-    pub async fn unbind(&self, exchange: &str, queue: &str, routing_key: &str) -> Result<()> {
-        let rest = format!("/e/{exchange}/q/{queue}/{routing_key}");
-        self.call(Method::DELETE, "bindings", &rest, &Value::Null).await.map(drop)
-    }
-
-    /// Removes a policy.
-    ///
-    /// # Errors
-    /// The management API's.
-    pub async fn clear_policy(&self, name: &str) -> Result<()> {
-        self.call(Method::DELETE, "policies", &format!("/{name}"), &Value::Null).await.map(drop)
+    /// The same, to look into and to meddle with.
+    pub fn look(&self) -> Vhost {
+        Vhost::new(self.name.clone(), self.api.fresh())
     }
 
     async fn call(&self, method: Method, kind: &str, rest: &str, body: &Value) -> Result<Value> {
@@ -213,7 +153,7 @@ fn variable(name: &str) -> String {
 
 /// The management API.
 #[derive(Debug)]
-struct Api {
+pub(crate) struct Api {
     http: Http,
     base: String,
     user: String,
@@ -222,7 +162,7 @@ struct Api {
 
 impl Api {
     /// `url` carries user and password.
-    fn new(url: &str) -> Result<Self> {
+    pub(crate) fn new(url: &str) -> Result<Self> {
         let (scheme, rest) = url.split_once("://").context("the API's URL has a scheme")?;
         let (credentials, host) = rest.split_once('@').context("the API's URL has user and password")?;
         let (user, _password) = credentials.split_once(':').context("the API's URL has a password")?;
@@ -240,7 +180,7 @@ impl Api {
         Self { http: Http::new(), base, user, authorization }
     }
 
-    async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+    pub(crate) async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         let url = format!("{}/{path}", self.base);
         let headers = [("authorization", self.authorization.as_str()), ("content-type", "application/json")];
         let sent = if body.is_null() { String::new() } else { body.to_string() };

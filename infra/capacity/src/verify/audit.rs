@@ -47,39 +47,67 @@ pub(super) struct Moved {
     pub(super) reserved: i64,
 }
 
-pub(super) struct Audit<'a> {
+/// What was met of one journal.
+struct Run<'a> {
     claims: &'a Claims,
-    beside: &'a Beside,
     /// How often each attempt's key was met.
     met: Vec<u8>,
     /// Whether each attempt's order has come to its end.
     ended: Vec<bool>,
+}
+
+impl<'a> Run<'a> {
+    fn new(claims: &'a Claims) -> Self {
+        let attempts = claims.all().len();
+        Self { claims, met: vec![0; attempts], ended: vec![false; attempts] }
+    }
+
+    /// Meets the key of attempt `n`; whether for the first time.
+    fn meet(&mut self, n: u64) -> bool {
+        let met = usize::try_from(n).ok().and_then(|n| self.met.get_mut(n));
+        met.is_none_or(|met| {
+            *met = met.saturating_add(1);
+            *met == 1
+        })
+    }
+
+    fn end(&mut self, n: u64) {
+        if let Some(ended) = usize::try_from(n).ok().and_then(|n| self.ended.get_mut(n)) {
+            *ended = true;
+        }
+    }
+}
+
+pub(super) struct Audit<'a> {
+    runs: Vec<Run<'a>>,
+    beside: &'a Beside,
     /// Units that orders took, by region and SKU.
     taken: BTreeMap<(i32, String), i64>,
     finding: Finding,
 }
 
 impl<'a> Audit<'a> {
-    pub(super) fn new(claims: &'a Claims, beside: &'a Beside) -> Self {
-        let accepted = |claim: &&Claim| claim.fate == Fate::Accepted && claim.is_order();
-        let accepted = claims.all().iter().filter(accepted).count() as u64;
-        let mut finding = Finding {
-            accepted,
-            duplicated: claims.split_keys,
-            events_accepted: claims.events_accepted,
-            ..Finding::default()
-        };
-        for _ in 0..claims.split_keys {
-            finding.breaches.add(Guarantee::Once, "a key", "one order's id in its answers", "two");
+    pub(super) fn new(journals: &'a [Claims], beside: &'a Beside) -> Self {
+        let mut finding = Finding::default();
+        for claims in journals {
+            let accepted = |claim: &&Claim| claim.fate == Fate::Accepted && claim.is_order();
+            finding.accepted += claims.all().iter().filter(accepted).count() as u64;
+            finding.duplicated += claims.split_keys;
+            finding.events_accepted += claims.events_accepted;
+            for _ in 0..claims.split_keys {
+                let subject = format!("a key of {}", claims.run());
+                finding.breaches.add(Guarantee::Once, subject, "one order's id in its answers", "two");
+            }
         }
-        let attempts = claims.all().len();
-        Self { claims, beside, met: vec![0; attempts], ended: vec![false; attempts], taken: BTreeMap::new(), finding }
+        Self { runs: journals.iter().map(Run::new).collect(), beside, taken: BTreeMap::new(), finding }
     }
 
     /// An order with its lines, one for each SKU.
     pub(super) fn order(&mut self, order: &Order, lines: &[Line]) {
-        match self.claims.owner(&order.key) {
-            Owner::Attempt(n) => self.own(order, lines, n),
+        let owners = self.runs.iter().map(|run| run.claims.owner(&order.key)).enumerate();
+        let (run, owner) = owners.into_iter().find(|(_, owner)| *owner != Owner::Others).unwrap_or((0, Owner::Others));
+        match owner {
+            Owner::Attempt(n) => self.own(order, lines, run, n),
             Owner::Nobody => self.unexpected(order, "no order, as its key was never sent"),
             Owner::Others if self.beside.expects(&order.key) => {}
             Owner::Others => self.unexpected(order, "no order, as no client posted one with its key"),
@@ -99,15 +127,11 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// An order under the key of attempt `n`.
-    fn own(&mut self, order: &Order, lines: &[Line], n: u64) {
-        let claim = self.claims.fate(n);
-        let place = usize::try_from(n).ok().filter(|place| *place < self.met.len());
-        let first = place.is_none_or(|place| {
-            self.met[place] = self.met[place].saturating_add(1);
-            self.met[place] == 1
-        });
-        if !first {
+    /// An order under the key of attempt `n` of a run.
+    fn own(&mut self, order: &Order, lines: &[Line], run: usize, n: u64) {
+        let claims = self.runs[run].claims;
+        let claim = claims.fate(n);
+        if !self.runs[run].meet(n) {
             self.finding.duplicated += 1;
             self.breach(Guarantee::Once, named(order), format!("one order under the key {}", order.key), "another one");
             return;
@@ -115,17 +139,18 @@ impl<'a> Audit<'a> {
         match claim.fate {
             _ if !claim.is_order() => self.unexpected(order, "no order, as its key belongs to page events"),
             Fate::Accepted if claim.id.is_nil() || claim.id == order.id => {
-                if let (true, Some(place)) = (self.accepted(order), place) {
-                    self.ended[place] = true;
+                if self.accepted(order) {
+                    self.runs[run].end(n);
                 }
-                self.goods(order, lines, claim);
+                self.goods(order, lines, claims.goods(claim));
             }
             Fate::Unknown => {
                 self.finding.unknown_stored += 1;
-                self.goods(order, lines, claim);
+                self.goods(order, lines, claims.goods(claim));
             }
             Fate::Accepted => {
-                self.unexpected(order, &format!("the order under the id that was promised, {}", claim.id))
+                let expected = format!("the order under the id that was promised, {}", claim.id);
+                self.unexpected(order, &expected);
             }
             Fate::Refused => self.unexpected(order, "no order, as it was refused"),
             Fate::NotSent | Fate::Unwritten => self.unexpected(order, "no order, as it was not sent"),
@@ -133,8 +158,7 @@ impl<'a> Audit<'a> {
     }
 
     /// Confirmed, and not what was asked for: the order that the shop owes is not there.
-    fn goods(&mut self, order: &Order, lines: &[Line], claim: Claim) {
-        let goods = self.claims.goods(claim);
+    fn goods(&mut self, order: &Order, lines: &[Line], goods: Option<(&str, u32)>) {
         if order.state == "confirmed" && !holds(lines, goods) {
             let expected = goods.map_or_else(|| "lines".to_owned(), |(sku, units)| format!("{units} of {sku}"));
             self.finding.lost += 1;
@@ -192,7 +216,7 @@ impl<'a> Audit<'a> {
     /// Page events of this run: ids that were seen, and what the rollups hold.
     pub(super) fn events(&mut self, seen: &Seen<'_>, counted: u64) {
         let (total, run) = (seen.total(), seen.run());
-        self.finding.events_counted = total;
+        self.finding.events_counted += total;
         self.finding.lost += seen.missing() + total.saturating_sub(counted);
         self.finding.duplicated += counted.saturating_sub(total);
         self.finding.unexpected += seen.unexpected();
@@ -211,22 +235,8 @@ impl<'a> Audit<'a> {
     }
 
     pub(super) fn finish(mut self) -> Finding {
-        for (n, claim) in self.claims.all().iter().enumerate().filter(|(_, claim)| claim.is_order()) {
-            match claim.fate {
-                Fate::Unknown if self.met[n] == 0 => self.finding.unknown_absent += 1,
-                // In no state, in one that is not an end, or under an id that was not the promised one.
-                Fate::Accepted if !self.ended[n] => {
-                    if self.beside.parked.contains(&claim.id) {
-                        self.finding.parked += 1;
-                        continue;
-                    }
-                    self.finding.lost += 1;
-                    let subject = format!("order {} under the key {}-{n}", claim.id, self.claims.run());
-                    let found = if self.met[n] == 0 { "no row" } else { "another state or id" };
-                    self.finding.breaches.add(Guarantee::Kept, subject, "an end, as it was answered 202", found);
-                }
-                _ => {}
-            }
+        for run in std::mem::take(&mut self.runs) {
+            self.missing(&run);
         }
         // Stock of which there is no row any more.
         for ((region, sku), taken) in std::mem::take(&mut self.taken) {
@@ -236,6 +246,25 @@ impl<'a> Audit<'a> {
             }
         }
         self.finding
+    }
+
+    /// The attempts of a run that were not met as they should have been.
+    fn missing(&mut self, run: &Run<'_>) {
+        for (n, claim) in run.claims.all().iter().enumerate().filter(|(_, claim)| claim.is_order()) {
+            match claim.fate {
+                Fate::Unknown if run.met[n] == 0 => self.finding.unknown_absent += 1,
+                Fate::Accepted if run.ended[n] => {}
+                Fate::Accepted if self.beside.parked.contains(&claim.id) => self.finding.parked += 1,
+                // In no state, in one that is not an end, or under an id that was not the promised one.
+                Fate::Accepted => {
+                    self.finding.lost += 1;
+                    let subject = format!("order {} under the key {}-{n}", claim.id, run.claims.run());
+                    let found = if run.met[n] == 0 { "no row" } else { "another state or id" };
+                    self.breach(Guarantee::Kept, subject, "an end, as it was answered 202", found);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn breach(

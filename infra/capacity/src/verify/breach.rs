@@ -27,6 +27,20 @@ pub enum Guarantee {
     AtRest,
 }
 
+impl std::fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Kept => "kept",
+            Self::Ledger => "ledger",
+            Self::Once => "once",
+            Self::Attempted => "attempted",
+            Self::Rollups => "rollups",
+            Self::Cached => "cached",
+            Self::AtRest => "at rest",
+        })
+    }
+}
+
 /// One breach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Breach {
@@ -96,7 +110,7 @@ impl Breaches {
 impl std::fmt::Display for Breach {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { guarantee, subject, expected, found } = self;
-        write!(f, "{guarantee:?}: {subject}: expected {expected}, found {found}")
+        write!(f, "{guarantee}: {subject}: expected {expected}, found {found}")
     }
 }
 
@@ -122,6 +136,6 @@ mod tests {
         assert_eq!((breaches.of(Guarantee::Kept), breaches.of(Guarantee::Ledger)), (NAMED + 5, 0));
         assert_eq!(breaches.guarantees().collect::<Vec<_>>(), [Guarantee::Kept, Guarantee::Once]);
         let text = breaches.to_string();
-        assert!(text.contains("Once: order 1: expected 1, found 2") && text.ends_with("and 5 more\n"), "{text}");
+        assert!(text.contains("once: order 1: expected 1, found 2") && text.ends_with("and 5 more\n"), "{text}");
     }
 }

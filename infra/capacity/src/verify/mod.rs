@@ -62,7 +62,7 @@ pub struct Finding {
     pub breaches: Breaches,
 }
 
-/// What a caller knows beside the journal.
+/// What a caller knows beside the journals.
 #[derive(Debug, Clone, Default)]
 pub struct Beside {
     /// Orders that are visibly parked: not done, and not lost.
@@ -90,20 +90,20 @@ impl Finding {
 /// # Errors
 /// The database's.
 pub async fn verify(claims: &Claims, databases: &Databases) -> Result<Finding, DbErr> {
-    verify_beside(claims, &Beside::default(), databases).await
+    verify_beside(std::slice::from_ref(claims), &Beside::default(), databases).await
 }
 
-/// As [`verify`], with what is known beside the journal.
+/// As [`verify`], of several journals, and with what is known beside them.
 ///
 /// # Errors
 /// The database's.
-pub async fn verify_beside(claims: &Claims, beside: &Beside, databases: &Databases) -> Result<Finding, DbErr> {
-    let mut audit = Audit::new(claims, beside);
+pub async fn verify_beside(journals: &[Claims], beside: &Beside, databases: &Databases) -> Result<Finding, DbErr> {
+    let mut audit = Audit::new(journals, beside);
     for database in databases.databases() {
         stored::orders(database, &mut audit).await?;
         stored::stock(database, &mut audit).await?;
     }
-    if claims.sent_events() {
+    for claims in journals.iter().filter(|claims| claims.sent_events()) {
         let mut seen = Seen::new(claims);
         stored::event_ids(databases.analytics(), &mut seen).await?;
         audit.events(&seen, stored::events_counted(databases.analytics(), claims.run()).await?);

@@ -5,21 +5,22 @@ use std::collections::HashMap;
 use anyhow::Result;
 use capacity::{Breaches, Guarantee};
 use sea_orm::Value;
-use store::{Databases, bind};
+use store::bind;
 use uuid::Uuid;
 
-use super::Injected;
 use super::parked::Parked;
 use super::read::rows;
+use super::{Posted, Site};
 
 /// Ids in one statement.
 const CHUNK: usize = 5_000;
 
 /// Reads their states and judges them.
-pub(super) async fn judge(databases: &Databases, injected: &Injected, parked: &Parked) -> Result<Breaches> {
-    let ids: Vec<Uuid> = injected.accepted.keys().copied().collect();
+pub(super) async fn judge(site: &Site<'_>, parked: &Parked) -> Result<Breaches> {
+    let posted = &site.evidence.posted;
+    let ids: Vec<Uuid> = posted.iter().filter_map(|posted| posted.accepted).collect();
     let mut states = HashMap::with_capacity(ids.len());
-    for database in databases.databases() {
+    for database in site.databases.databases() {
         for ids in ids.chunks(CHUNK) {
             let ids: [Value; 1] = [bind::uuids(ids.iter().copied())];
             for row in rows(database, "SELECT id, state FROM orders WHERE id = ANY($1)", ids).await? {
@@ -27,12 +28,13 @@ pub(super) async fn judge(databases: &Databases, injected: &Injected, parked: &P
             }
         }
     }
-    Ok(compare(injected, parked, &states))
+    Ok(compare(posted, parked, &states))
 }
 
-fn compare(injected: &Injected, parked: &Parked, states: &HashMap<Uuid, String>) -> Breaches {
+fn compare(posted: &[Posted], parked: &Parked, states: &HashMap<Uuid, String>) -> Breaches {
     let mut breaches = Breaches::default();
-    for (id, key) in &injected.accepted {
+    for Posted { key, accepted } in posted {
+        let Some(id) = accepted else { continue };
         let state = states.get(id).map(String::as_str);
         let ended = matches!(state, Some("confirmed" | "rejected" | "released"));
         if !ended && !parked.holds(*id) {
@@ -52,13 +54,13 @@ mod tests {
 
     fn kept(state: Option<&str>, is_parked: bool) -> bool {
         let id = Uuid::from_u128(7);
-        let injected = Injected { accepted: HashMap::from([(id, "k".to_owned())]), ..Injected::default() };
+        let posted = [Posted { key: "k".to_owned(), accepted: Some(id) }];
         let mut parked = Parked::default();
         if is_parked {
             parked.add("q", "m", format!(r#"{{"data": {{"order_id": "{id}"}}}}"#).as_bytes());
         }
         let states = state.map(|state| (id, state.to_owned())).into_iter().collect();
-        let breaches = compare(&injected, &parked, &states);
+        let breaches = compare(&posted, &parked, &states);
         assert_eq!(breaches.of(Guarantee::Kept), u64::from(!breaches.is_empty()));
         breaches.is_empty()
     }

@@ -56,18 +56,18 @@ fn compare_versions(seen: &[(String, i64)], stored: &BTreeMap<String, i64>) -> B
 }
 
 /// Reads both sides and compares.
-pub(super) async fn judge(site: Site<'_>) -> Result<Breaches> {
-    let client = redis::Client::open(site.redis)?;
+pub(super) async fn judge(site: &Site<'_>) -> Result<Breaches> {
+    let client = redis::Client::open(site.evidence.redis_url.as_str())?;
     let mut redis = client.get_multiplexed_async_connection().await.context("Redis, which has to be back by now")?;
     let mut breaches = Breaches::default();
-    let prefix = format!("{}order:", site.key_prefix);
+    let prefix = format!("{}order:", site.evidence.redis_prefix);
     for keys in keys(&mut redis, &prefix).await?.chunks(CHUNK) {
         let cached = values(&mut redis, &prefix, keys).await?;
         let cached: Vec<(Uuid, String)> =
             cached.into_iter().filter_map(|(id, value)| Some((id.parse().ok()?, value))).collect();
-        breaches.extend(compare_statuses(&cached, &statuses(site.databases, &cached).await?));
+        breaches.extend(compare_statuses(&cached, &statuses(&site.databases, &cached).await?));
     }
-    let prefix = format!("{}seen:", site.key_prefix);
+    let prefix = format!("{}seen:", site.evidence.redis_prefix);
     let mut seen = Vec::new();
     for keys in keys(&mut redis, &prefix).await?.chunks(CHUNK) {
         let found = values(&mut redis, &prefix, keys).await?;
@@ -77,7 +77,7 @@ pub(super) async fn judge(site: Site<'_>) -> Result<Breaches> {
             Some((aggregate, version.parse().ok()?))
         }));
     }
-    breaches.extend(compare_versions(&seen, &versions(site.databases).await?));
+    breaches.extend(compare_versions(&seen, &versions(&site.databases).await?));
     Ok(breaches)
 }
 

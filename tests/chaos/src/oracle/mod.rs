@@ -24,58 +24,35 @@
 //! Orders, statuses and ids are read in chunks. What stays in memory is a few bytes for each attempt, a sum for each
 //! article and minute, and what is parked, which is what was poisoned.
 //!
-//! Judging is pure and apart from reading (`Recount`, `Statuses`, `Rest`), so that each guarantee has tests with evidence
+//! Judging is pure and apart from reading (`Recount`, `compare…`, `rest::judge`), so that each guarantee has tests with evidence
 //! that violates it.
 
 mod beside;
 mod cached;
+mod evidence;
 mod parked;
 mod read;
 mod rest;
 mod revenue;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use capacity::{Beside, Breaches, Claims, Finding};
+use capacity::{Beside, Breaches, Claims};
 use serde::Serialize;
 use store::Databases;
-use testkit::rabbit::FreshVhost;
-use uuid::Uuid;
+use testkit::vhost::Vhost;
 
-/// Where to look.
-#[derive(Clone, Copy)]
-pub struct Site<'a> {
-    /// The databases, all roles' alike.
-    pub databases: &'a Databases,
-    /// The one virtual host of orders and events.
-    pub broker: &'a FreshVhost,
-    /// The cache's URL.
-    pub redis: &'a str,
-    /// What its keys begin with.
-    pub key_prefix: &'a str,
-}
-
-/// What the harness did beside the journal.
-#[derive(Debug, Clone, Default)]
-pub struct Injected {
-    /// Every idempotency key that was posted or put into a queue by hand.
-    pub keys: HashSet<String>,
-    /// Orders posted by hand that were answered 202, by id; the key names them.
-    pub accepted: HashMap<Uuid, String>,
-    /// How many messages must be parked, by home queue.
-    pub parked: BTreeMap<String, u64>,
-    /// How many messages may be left in a queue: those of a version that nobody knows go round for ever.
-    pub waiting: BTreeMap<String, u64>,
-}
+pub use capacity::{Breach, Guarantee};
+pub use evidence::{Evidence, Poison, PoisonEnd, Posted, Region};
 
 /// What was found.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Verdict {
-    /// The journal against the databases, in numbers.
-    pub finding: Finding,
-    /// Everything that was broken, by guarantee and with its ids.
+    /// Broken promises by guarantee, with their ids; empty where all were kept.
     pub breaches: Breaches,
+    /// Figures by name: accepted, confirmed, lost …
+    pub counts: BTreeMap<String, u64>,
 }
 
 impl Verdict {
@@ -85,20 +62,79 @@ impl Verdict {
     }
 }
 
-/// Judges a run at rest.
+/// Where to look.
+struct Site<'a> {
+    databases: Databases,
+    broker: Vhost,
+    evidence: &'a Evidence,
+}
+
+/// Judges a shop that has come to rest.
 ///
 /// # Errors
-/// Where something can't be read; never for what was found.
-pub async fn judge(site: Site<'_>, claims: &Claims, injected: &Injected) -> Result<Verdict> {
-    let queues = rest::standing_still(site.broker).await.context("the queues' depths")?;
-    let parked = parked::read(site, &queues).await.context("what is parked")?;
-    let beside = Beside { parked: parked.orders().collect(), keys: Some(injected.keys.clone()) };
-    let mut finding = capacity::verify_beside(claims, &beside, site.databases).await.context("the databases")?;
-    let mut breaches = std::mem::take(&mut finding.breaches);
-    breaches.extend(beside::judge(site.databases, injected, &parked).await.context("orders beside the journal")?);
-    breaches.extend(revenue::judge(site.databases).await.context("the revenue")?);
-    breaches.extend(cached::judge(site).await.context("the cache")?);
-    let outboxes = rest::outboxes(site.databases).await.context("the outboxes")?;
-    breaches.extend(rest::judge(&queues, &parked, &outboxes, injected));
-    Ok(Verdict { finding, breaches })
+/// Where something can't be read, or the queues still move; never for what was found.
+pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
+    let journals: Vec<Claims> = evidence.journals.iter().map(|path| Claims::read(path)).collect::<Result<_, _>>()?;
+    let broker = Vhost::at(&evidence.broker_url, &evidence.broker_api)?;
+    let site = Site { databases: evidence.open()?, broker, evidence };
+    let verdict = site.judge(&journals).await;
+    site.databases.close().await;
+    verdict
+}
+
+/// Waits until all that the journals set off has probably arrived; `false` where `patience` was over before.
+///
+/// # Errors
+/// Where a journal or a database can't be read.
+pub async fn settled(evidence: &Evidence, patience: std::time::Duration) -> Result<bool> {
+    let journals: Vec<Claims> = evidence.journals.iter().map(|path| Claims::read(path)).collect::<Result<_, _>>()?;
+    let databases = evidence.open()?;
+    let all = async {
+        let mut look = tokio::time::interval(rest::LOOK_EVERY);
+        for claims in &journals {
+            while !capacity::settled(claims, &databases).await? {
+                look.tick().await;
+            }
+        }
+        anyhow::Ok(())
+    };
+    let settled = match tokio::time::timeout(patience, all).await {
+        Ok(settled) => settled.map(|()| true),
+        Err(_elapsed) => Ok(false),
+    };
+    databases.close().await;
+    settled
+}
+
+impl Site<'_> {
+    async fn judge(&self, journals: &[Claims]) -> Result<Verdict> {
+        let queues = rest::standing_still(&self.broker).await.context("the queues' depths")?;
+        let parked = parked::read(self, &queues).await.context("what is parked")?;
+        let keys = self.evidence.posted.iter().map(|posted| posted.key.clone()).collect();
+        let beside = Beside { parked: parked.orders().collect(), keys: Some(keys) };
+        let found = capacity::verify_beside(journals, &beside, &self.databases).await.context("the databases")?;
+        let counts = [
+            ("accepted", found.accepted),
+            ("confirmed", found.confirmed),
+            ("rejected", found.rejected),
+            ("parked", found.parked),
+            ("unknown_stored", found.unknown_stored),
+            ("unknown_absent", found.unknown_absent),
+            ("events_accepted", found.events_accepted),
+            ("events_counted", found.events_counted),
+            ("lost", found.lost),
+            ("duplicated", found.duplicated),
+            ("unexpected", found.unexpected),
+            ("oversold", found.oversold),
+            ("unbalanced", found.unbalanced),
+        ];
+        let counts = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        let mut breaches = found.breaches;
+        breaches.extend(beside::judge(self, &parked).await.context("orders beside the journals")?);
+        breaches.extend(revenue::judge(&self.databases).await.context("the revenue")?);
+        breaches.extend(cached::judge(self).await.context("the cache")?);
+        let outboxes = rest::outboxes(&self.databases).await.context("the outboxes")?;
+        breaches.extend(rest::judge(&queues, &parked, &outboxes, &self.evidence.poison));
+        Ok(Verdict { breaches, counts })
+    }
 }

@@ -1,6 +1,6 @@
 //! What is visibly put aside: open rows of `parked_messages`, messages in `….parked` queues, and what no binding wanted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -17,32 +17,31 @@ pub(super) const UNROUTED: &str = "millpond.unrouted";
 /// Messages that are put aside, each id once, by their home queue.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parked {
-    by_queue: BTreeMap<String, HashSet<String>>,
-    orders: HashMap<Uuid, String>,
+    messages: BTreeMap<(String, String), Option<Uuid>>,
+    orders: HashSet<Uuid>,
 }
 
 impl Parked {
     /// A message that was put aside; a copy of it, or its row, changes nothing.
     pub(super) fn add(&mut self, home: &str, id: &str, body: &[u8]) {
-        self.by_queue.entry(home.to_owned()).or_default().insert(id.to_owned());
-        if let Some(order) = order_of(body) {
-            self.orders.insert(order, home.to_owned());
-        }
+        let order = order_of(body);
+        self.orders.extend(order);
+        self.messages.insert((home.to_owned(), id.to_owned()), order);
     }
 
     /// The orders among them.
     pub(super) fn orders(&self) -> impl Iterator<Item = Uuid> + '_ {
-        self.orders.keys().copied()
+        self.orders.iter().copied()
     }
 
     /// Whether the order is among them.
     pub(super) fn holds(&self, order: Uuid) -> bool {
-        self.orders.contains_key(&order)
+        self.orders.contains(&order)
     }
 
-    /// How many, by home queue.
-    pub(super) fn counts(&self) -> BTreeMap<&str, u64> {
-        self.by_queue.iter().map(|(queue, ids)| (queue.as_str(), ids.len() as u64)).collect()
+    /// Home queue and id of each, and the order that it places.
+    pub(super) fn messages(&self) -> impl Iterator<Item = (&str, &str, Option<Uuid>)> {
+        self.messages.iter().map(|((home, id), order)| (home.as_str(), id.as_str(), *order))
     }
 }
 
@@ -53,7 +52,7 @@ fn order_of(body: &[u8]) -> Option<Uuid> {
 }
 
 /// Reads them all: they are as many as were poisoned, or the run is red anyway.
-pub(super) async fn read(site: Site<'_>, queues: &BTreeMap<String, u64>) -> Result<Parked> {
+pub(super) async fn read(site: &Site<'_>, queues: &BTreeMap<String, u64>) -> Result<Parked> {
     let mut parked = Parked::default();
     for database in site.databases.databases() {
         let sql = "SELECT queue, message_id, body FROM parked_messages WHERE state = 'open'";
@@ -84,7 +83,8 @@ mod tests {
             parked.add("q", "m-1", body);
         }
         parked.add("q", "m-2", b"not JSON");
-        assert_eq!(parked.counts(), BTreeMap::from([("q", 2)]));
+        let messages: Vec<_> = parked.messages().map(|(_, id, order)| (id, order.is_some())).collect();
+        assert_eq!(messages, [("m-1", true), ("m-2", false)]);
         assert_eq!(parked.orders().count(), 1);
     }
 }

@@ -1,25 +1,28 @@
 //! Whether everything came to rest: no queue holds anything but what was poisoned, and no outbox anything at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use capacity::{Breaches, Guarantee};
 use store::Databases;
-use testkit::rabbit::FreshVhost;
+use testkit::vhost::Vhost;
 use tokio::time::{Instant, interval};
 
-use super::Injected;
+use super::evidence::{Poison, PoisonEnd};
 use super::parked::{PARKED, Parked, UNROUTED};
 use super::read::rows;
 
 /// RabbitMQ's figures are as old as its collection interval, 5 s by default: what stood still for longer is true.
 const STILL_FOR: Duration = Duration::from_secs(6);
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often to look whether things have come to rest.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// In the middle of the names of a retry ladder's queues.
+const RETRY: &str = ".retry.";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The depth of every queue, once no figure has changed for longer than RabbitMQ takes to tell a new one.
-pub(super) async fn standing_still(broker: &FreshVhost) -> Result<BTreeMap<String, u64>> {
+pub(super) async fn standing_still(broker: &Vhost) -> Result<BTreeMap<String, u64>> {
     let mut look = interval(LOOK_EVERY);
     let begun = Instant::now();
     let (mut last, mut since) = (BTreeMap::new(), begun);
@@ -51,29 +54,60 @@ pub(super) fn judge(
     queues: &BTreeMap<String, u64>,
     parked: &Parked,
     outboxes: &BTreeMap<String, i64>,
-    injected: &Injected,
+    poison: &[Poison],
 ) -> Breaches {
     let mut breaches = Breaches::default();
-    for (queue, messages) in queues.iter().filter(|(queue, _)| !queue.ends_with(PARKED) && *queue != UNROUTED) {
-        let expected = injected.waiting.get(queue).copied().unwrap_or(0);
-        if *messages != expected {
-            breaches.add(Guarantee::AtRest, queue, format!("{expected} messages"), messages.to_string());
-        }
-    }
-    let found = parked.counts();
-    let homes = injected.parked.keys().map(String::as_str).chain(found.keys().copied());
-    for home in homes.collect::<std::collections::BTreeSet<_>>() {
-        let expected = injected.parked.get(home).copied().unwrap_or(0);
-        let messages = found.get(home).copied().unwrap_or(0);
-        if messages != expected {
-            let subject = format!("parked messages of {home}");
-            breaches.add(Guarantee::AtRest, subject, format!("{expected}, as poisoned"), messages.to_string());
-        }
-    }
+    depths(queues, poison, &mut breaches);
+    put_aside(parked, poison, &mut breaches);
     for (database, waiting) in outboxes.iter().filter(|(_, waiting)| **waiting != 0) {
         breaches.add(Guarantee::AtRest, format!("the outbox of {database}"), "no row", waiting.to_string());
     }
     breaches
+}
+
+/// Every queue is empty but those of what is put aside, and rungs on which poison goes round.
+fn depths(queues: &BTreeMap<String, u64>, poison: &[Poison], breaches: &mut Breaches) {
+    let mut rungs: BTreeMap<&str, u64> = BTreeMap::new();
+    for one in poison.iter().filter(|one| one.end == PoisonEnd::Waiting) {
+        *rungs.entry(&one.queue).or_default() += 1;
+    }
+    for (queue, messages) in queues.iter().filter(|(queue, _)| !queue.ends_with(PARKED) && *queue != UNROUTED) {
+        let left = match queue.split_once(RETRY).and_then(|(home, _)| rungs.get_mut(home)) {
+            Some(waiting) => {
+                let theirs = (*waiting).min(*messages);
+                *waiting -= theirs;
+                messages - theirs
+            }
+            None => *messages,
+        };
+        if left > 0 {
+            breaches.add(Guarantee::AtRest, queue, "to be empty, but for poison", format!("{left} messages"));
+        }
+    }
+    for (home, missing) in rungs.into_iter().filter(|(_, missing)| *missing > 0) {
+        let subject = format!("the retry queues of {home}");
+        breaches.add(Guarantee::AtRest, subject, "all poison that has to wait", format!("{missing} missing"));
+    }
+}
+
+/// What is put aside is what was poisoned.
+fn put_aside(parked: &Parked, poison: &[Poison], breaches: &mut Breaches) {
+    let mut expected: BTreeSet<(String, String)> = poison
+        .iter()
+        .filter(|one| one.end == PoisonEnd::Parked)
+        .map(|one| (one.queue.clone(), one.message_id.clone()))
+        .collect();
+    for (home, id, order) in parked.messages() {
+        let order = order.map(|order| order.to_string()).unwrap_or_default();
+        let named = |id: &str| (home.to_owned(), id.to_owned());
+        if !expected.remove(&named(id)) && !expected.remove(&named(&order)) {
+            let subject = format!("message {id} of {home} (order {order:?})");
+            breaches.add(Guarantee::AtRest, subject, "to be handled, as it is no poison", "it put aside");
+        }
+    }
+    for (home, id) in expected {
+        breaches.add(Guarantee::AtRest, format!("poison {id} of {home}"), "it parked", "it nowhere");
+    }
 }
 
 #[cfg(test)]
@@ -82,34 +116,39 @@ mod tests {
 
     const QUEUE: &str = "millpond.checkout.main.v1";
 
-    fn found(messages: u64, parked: u64, outbox: i64, injected: &Injected) -> Vec<String> {
+    fn poison(id: u64, end: PoisonEnd) -> Poison {
+        Poison { queue: QUEUE.to_owned(), message_id: format!("m-{id}"), kind: "bad JSON".to_owned(), end }
+    }
+
+    fn found(queues: &[(&str, u64)], parked: u64, outbox: i64, poison: &[Poison]) -> Vec<String> {
         let mut put_aside = Parked::default();
         for id in 0..parked {
-            put_aside.add(QUEUE, &id.to_string(), b"");
+            put_aside.add(QUEUE, &format!("m-{id}"), b"");
         }
-        let queues = BTreeMap::from([(QUEUE.to_owned(), messages), (format!("{QUEUE}{PARKED}"), parked)]);
+        let queues = queues.iter().map(|(queue, messages)| (format!("{QUEUE}{queue}"), *messages)).collect();
         let outboxes = BTreeMap::from([("main".to_owned(), outbox)]);
-        let breaches = judge(&queues, &put_aside, &outboxes, injected);
+        let breaches = judge(&queues, &put_aside, &outboxes, poison);
         assert!(breaches.guarantees().all(|guarantee| guarantee == Guarantee::AtRest), "{breaches}");
         breaches.named().iter().map(|breach| breach.subject.clone()).collect()
     }
 
     #[test]
     fn what_is_left_is_what_was_poisoned_and_nothing_else() {
-        let poisoned = Injected { parked: BTreeMap::from([(QUEUE.to_owned(), 2)]), ..Injected::default() };
-        let parked = format!("parked messages of {QUEUE}");
-        assert_eq!(found(0, 0, 0, &Injected::default()), Vec::<String>::new());
-        assert_eq!(found(0, 2, 0, &poisoned), Vec::<String>::new());
-        assert_eq!(found(0, 1, 0, &poisoned), [parked.as_str()], "poison that is nowhere to be seen");
-        assert_eq!(found(0, 1, 0, &Injected::default()), [parked.as_str()], "an innocent that was parked");
-        assert_eq!(found(1, 0, 0, &Injected::default()), [QUEUE]);
-        assert_eq!(found(0, 0, 1, &Injected::default()), ["the outbox of main"]);
+        let two = [0, 1].map(|id| poison(id, PoisonEnd::Parked));
+        assert_eq!(found(&[("", 0), (PARKED, 2)], 0, 0, &[]), Vec::<String>::new());
+        assert_eq!(found(&[("", 0)], 2, 0, &two), Vec::<String>::new());
+        assert_eq!(found(&[], 1, 0, &two), [format!("poison m-1 of {QUEUE}")], "nowhere to be seen");
+        assert_eq!(found(&[], 1, 0, &[]), [format!("message m-0 of {QUEUE} (order \"\")")], "an innocent");
+        assert_eq!(found(&[("", 1)], 0, 0, &[]), [QUEUE]);
+        assert_eq!(found(&[], 0, 1, &[]), ["the outbox of main"]);
     }
 
     #[test]
-    fn messages_of_a_version_that_nobody_knows_may_wait() {
-        let injected = Injected { waiting: BTreeMap::from([(QUEUE.to_owned(), 3)]), ..Injected::default() };
-        assert_eq!(found(3, 0, 0, &injected), Vec::<String>::new());
-        assert_eq!(found(2, 0, 0, &injected), [QUEUE]);
+    fn messages_of_a_version_that_nobody_knows_wait_on_a_rung() {
+        let three = [0, 1, 2].map(|id| poison(id, PoisonEnd::Waiting));
+        assert_eq!(found(&[(".retry.10s", 1), (".retry.600s", 2)], 0, 0, &three), Vec::<String>::new());
+        assert_eq!(found(&[(".retry.600s", 2)], 0, 0, &three), [format!("the retry queues of {QUEUE}")]);
+        assert_eq!(found(&[(".retry.600s", 4)], 0, 0, &three), [format!("{QUEUE}.retry.600s")]);
+        assert_eq!(found(&[("", 3)], 0, 0, &three).len(), 2, "and not in the queue itself");
     }
 }

@@ -46,7 +46,7 @@ fn finding(claims: &Claims, change: impl FnOnce(&mut Vec<(Order, Vec<Line>)>, &m
     let mut stock = sold(2);
     change(&mut orders, &mut stock);
     let beside = Beside::default();
-    let mut audit = Audit::new(claims, &beside);
+    let mut audit = Audit::new(std::slice::from_ref(claims), &beside);
     for (order, lines) in &orders {
         audit.order(order, lines);
     }
@@ -231,7 +231,7 @@ fn a_row_of_stock_is_the_sum_of_its_movements() {
 fn an_accepted_order_that_is_visibly_parked_is_not_lost() {
     let claims = claims(3, |_| ());
     let beside = Beside { parked: HashSet::from([id("run-2").as_uuid()]), keys: Some(HashSet::new()) };
-    let mut audit = Audit::new(&claims, &beside);
+    let mut audit = Audit::new(std::slice::from_ref(&claims), &beside);
     for key in ["run-0", "run-1"] {
         audit.order(&order(key), &[line("MUG", 1, 1)]);
     }
@@ -246,7 +246,7 @@ fn where_all_keys_are_known_a_strangers_order_was_attempted_by_nobody() {
     let found = |keys: &[&str]| {
         let keys = Some(keys.iter().map(|key| (*key).to_owned()).collect());
         let beside = Beside { keys, ..Beside::default() };
-        let mut audit = Audit::new(&claims, &beside);
+        let mut audit = Audit::new(std::slice::from_ref(&claims), &beside);
         audit.order(&order("mine"), &[line("MUG", 1, 1)]);
         audit.stock(1, "MUG".to_owned(), sold(1));
         audit.finish()
@@ -263,4 +263,26 @@ fn a_released_order_has_come_to_its_end_and_gave_back_what_it_took() {
         *stock = Stock { reserved: 1, moved: Moved { on_hand: 10, reserved: 1 }, ..*stock };
     });
     assert!(released.is_clean(), "{released:?}");
+}
+
+#[test]
+fn each_of_several_journals_judges_its_own_orders() {
+    let other = |entries: &mut Vec<Entry>| {
+        *entries = vec![Entry::Run { run: "other".to_owned(), seed: 1 }, Entry::Reserved { to: 10 }];
+        let attempt = Attempt { n: 0, key: "other-0".to_owned(), sku: "MUG".to_owned(), quantity: 1 };
+        entries.push(Entry::Attempt(attempt));
+        entries.push(Entry::Answer { n: 0, status: Some(202), order_id: Some(id("other-0")), latency_us: 1 });
+        entries.push(Entry::Ended);
+    };
+    let journals = [claims(1, |_| ()), claims(0, other)];
+    let beside = Beside { keys: Some(HashSet::new()), ..Beside::default() };
+    let found = |keys: &[&str]| {
+        let mut audit = Audit::new(&journals, &beside);
+        keys.iter().for_each(|key| audit.order(&order(key), &[line("MUG", 1, 1)]));
+        audit.stock(1, "MUG".to_owned(), sold(i64::try_from(keys.len()).unwrap()));
+        audit.finish()
+    };
+    assert!(found(&["run-0", "other-0"]).is_clean());
+    assert_eq!(found(&["run-0"]).breaches.of(Guarantee::Kept), 1);
+    assert_eq!(found(&["run-0", "other-0", "other-1"]).breaches.of(Guarantee::Attempted), 1);
 }
