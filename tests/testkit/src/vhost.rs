@@ -1,7 +1,5 @@
 //! A look into a virtual host through RabbitMQ's management API, and a hand that meddles with it.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -42,14 +40,14 @@ impl Vhost {
         Ok(Self::new(name.to_owned(), Api::new(api_url)?))
     }
 
-    /// How many messages each queue holds, unsettled ones included; some seconds old.
+    /// The name of every queue.
     ///
     /// # Errors
     /// The management API's.
-    pub async fn depths(&self) -> Result<BTreeMap<String, u64>> {
+    pub async fn queues(&self) -> Result<Vec<String>> {
         let told = self.call(Method::GET, "queues", "", &Value::Null).await?;
-        let depth = |queue: &Value| Some((queue["name"].as_str()?.to_owned(), queue["messages"].as_u64().unwrap_or(0)));
-        Ok(told.as_array().context("a list of queues")?.iter().filter_map(depth).collect())
+        let names = told.as_array().context("a list of queues")?.iter();
+        Ok(names.filter_map(|queue| queue["name"].as_str().map(ToOwned::to_owned)).collect())
     }
 
     /// The first `most` messages of a queue, which stay there; each has been handed out once more.

@@ -17,8 +17,8 @@
 //! A 503 or a time-out may be either, and never twice.
 //!
 //! # When to ask
-//! At rest: [`capacity::settled`] says yes, and the published bounds are over. [`judge`] itself waits for the queues'
-//! figures to stand still, because RabbitMQ tells them some seconds late.
+//! At rest: [`capacity::settled`] says yes, and the published bounds are over. [`judge`] itself waits until the
+//! queues stand still.
 //!
 //! # Bounded
 //! Orders, statuses and ids are read in chunks. What stays in memory is a few bytes for each attempt, a sum for each
@@ -108,7 +108,8 @@ pub async fn settled(evidence: &Evidence, patience: std::time::Duration) -> Resu
 
 impl Site<'_> {
     async fn judge(&self, journals: &[Claims]) -> Result<Verdict> {
-        let queues = rest::standing_still(&self.broker).await.context("the queues' depths")?;
+        let queues =
+            rest::standing_still(&self.broker, &self.evidence.broker_url).await.context("the queues' depths")?;
         let parked = parked::read(self, &queues).await.context("what is parked")?;
         let keys = self.evidence.posted.iter().map(|posted| posted.key.clone()).collect();
         let beside = Beside { parked: parked.orders().collect(), keys: Some(keys) };

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use broker::{Broker, QueueName};
+use broker_rabbit::Rabbit;
 use capacity::{Breaches, Guarantee};
 use store::Databases;
 use testkit::vhost::Vhost;
@@ -13,22 +15,34 @@ use super::evidence::{Poison, PoisonEnd};
 use super::parked::{PARKED, Parked, UNROUTED};
 use super::read::rows;
 
-/// RabbitMQ's figures are as old as its collection interval, 5 s by default: what stood still for longer is true.
-const STILL_FOR: Duration = Duration::from_secs(6);
+/// A message in a worker's hand is in no depth. So the queues have to stand still for longer than a batch, or a retry's
+/// first rung, takes.
+const STILL_FOR: Duration = Duration::from_secs(2);
 /// How often to look whether things have come to rest.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// In the middle of the names of a retry ladder's queues.
 const RETRY: &str = ".retry.";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The depth of every queue, once no figure has changed for longer than RabbitMQ takes to tell a new one.
-pub(super) async fn standing_still(broker: &Vhost) -> Result<BTreeMap<String, u64>> {
+/// The depth of every queue, once none has changed for a while. The broker counts them at this moment: its management
+/// API's figures are some seconds old, so that gives the names alone.
+pub(super) async fn standing_still(vhost: &Vhost, url: &str) -> Result<BTreeMap<String, u64>> {
+    let rabbit = Rabbit::connect(url, "millpond oracle", broker_rabbit::Config::default())?;
+    let still = still(vhost, &*rabbit).await;
+    rabbit.close().await;
+    still
+}
+
+async fn still(vhost: &Vhost, broker: &dyn Broker) -> Result<BTreeMap<String, u64>> {
     let mut look = interval(LOOK_EVERY);
     let begun = Instant::now();
     let (mut last, mut since) = (BTreeMap::new(), begun);
     while begun.elapsed() < PATIENCE {
         look.tick().await;
-        let depths = broker.depths().await?;
+        let queues: Vec<QueueName> = vhost.queues().await?.into_iter().map(QueueName::new).collect();
+        // Not connected yet, or a queue was deleted in between: the next look tells.
+        let Ok(depths) = broker.depths(&queues).await else { continue };
+        let depths = depths.into_iter().map(|depth| (depth.queue.to_string(), depth.ready)).collect();
         if depths != last {
             (last, since) = (depths, Instant::now());
         } else if since.elapsed() >= STILL_FOR {

@@ -278,7 +278,9 @@ fn each_of_several_journals_judges_its_own_orders() {
     let beside = Beside { keys: Some(HashSet::new()), ..Beside::default() };
     let found = |keys: &[&str]| {
         let mut audit = Audit::new(&journals, &beside);
-        keys.iter().for_each(|key| audit.order(&order(key), &[line("MUG", 1, 1)]));
+        for key in keys {
+            audit.order(&order(key), &[line("MUG", 1, 1)]);
+        }
         audit.stock(1, "MUG".to_owned(), sold(i64::try_from(keys.len()).unwrap()));
         audit.finish()
     };
