@@ -51,6 +51,9 @@ pub(crate) async fn store(region: &Region, orders: &[Checked<'_>], terms: Terms)
         let begun = Instant::now();
         tx.commit().await?;
         effect.commit = Some(begun.elapsed());
+        if failpoint::broken!(DieAfterCommit) {
+            std::process::abort();
+        }
     }
     Ok(effect)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::{Child, Command};
 
 use crate::http::Http;
@@ -26,11 +26,36 @@ pub struct Process {
 /// # Errors
 /// Where it has not been built; the message says how.
 pub fn binary() -> Result<PathBuf> {
+    beside("millpond", "cargo build -p millpond (infra/test.sh does it)")
+}
+
+/// The same with failpoints in it.
+///
+/// # Errors
+/// Where it has not been built; the message says how.
+pub fn binary_with_failpoints() -> Result<PathBuf> {
+    beside("millpond-failpoints", "infra/prove.sh does it")
+}
+
+fn beside(name: &str, how: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("a test lies in the target folder's deps")?;
-    let binary = folder.join("millpond");
-    ensure!(binary.exists(), "{} is not built: cargo build -p millpond (infra/test.sh does it)", binary.display());
+    let binary = folder.join(name);
+    ensure!(binary.exists(), "{} is not built: {how}", binary.display());
     Ok(binary)
+}
+
+/// Whether a file holds `text` anywhere. By grep: a debug build that looks through a binary takes seconds.
+///
+/// # Errors
+/// Where the file can't be read.
+pub fn contains(file: &Path, text: &str) -> Result<bool> {
+    let found = std::process::Command::new("grep").args(["-q", "-a", "-F", "-e", text]).arg(file).status()?;
+    match found.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => bail!("grep could not read {}", file.display()),
+    }
 }
 
 /// Runs a verb to its end: exit status, and what it printed on both streams.
@@ -49,11 +74,26 @@ impl Process {
     /// # Errors
     /// Where it can't be started.
     pub fn start(folder: &Path, name: &str, args: &[&str]) -> Result<Self> {
+        Self::start_binary(&binary()?, &[], folder, name, args)
+    }
+
+    /// The same of another binary, with variables in its environment.
+    ///
+    /// # Errors
+    /// Where it can't be started.
+    pub fn start_binary(
+        binary: &Path,
+        environment: &[(&str, &str)],
+        folder: &Path,
+        name: &str,
+        args: &[&str],
+    ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let begin = std::fs::read(&log).map_or(0, |earlier| earlier.len());
         let file = std::fs::File::options().create(true).append(true).open(&log)?;
-        let child = Command::new(binary()?)
+        let child = Command::new(binary)
             .args(args)
+            .envs(environment.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,0 +1,141 @@
+//! The oracle: from outside, whether every promise was kept.
+//!
+//! It reads journals, databases, Redis and queues as a stranger would, and shares no code with what a role decides. What a
+//! journal and the orders' tables can say is [`capacity::verify_beside`], the same judge that `millpond load verify` is;
+//! here stands what needs more than that.
+//!
+//! | guarantee | judged by |
+//! |---|---|
+//! | `Kept`: every 202 is in one terminal state, or visibly parked | journal against `orders`, `parked_messages`, `….parked`, unrouted |
+//! | `Ledger`: movements add up, nothing oversold or below zero | `stock` against `stock_movements` |
+//! | `Once`: no order, movement or event has its effect twice | movements against lines, keys against orders, ids against rollups |
+//! | `Attempted`: nothing that no client attempted | `orders`, `page_events_seen` against the journal |
+//! | `Rollups`: they equal a recount | `revenue_rollups_minute` against `orders`, `page_rollups_minute` against ids seen |
+//! | `Cached`: the cache says what the database says | statuses and versions in Redis against the rows |
+//! | `AtRest`: queues are empty, parked is what was poisoned | depths, parked messages and rows, the outbox |
+//!
+//! A 503 or a time-out may be either, and never twice.
+//!
+//! # When to ask
+//! At rest: [`capacity::settled`] says yes, and the published bounds are over. [`judge`] itself waits until the
+//! queues stand still.
+//!
+//! # Bounded
+//! Orders, statuses and ids are read in chunks. What stays in memory is a few bytes for each attempt, a sum for each
+//! article and minute, and what is parked, which is what was poisoned.
+//!
+//! Judging is pure and apart from reading (`Recount`, `compare…`, `rest::judge`), so that each guarantee has tests with evidence
+//! that violates it.
+
+mod beside;
+mod cached;
+mod evidence;
+mod parked;
+mod read;
+mod rest;
+mod revenue;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use capacity::{Beside, Breaches, Claims};
+use serde::Serialize;
+use store::Databases;
+use testkit::vhost::Vhost;
+
+pub use capacity::{Breach, Guarantee};
+pub use evidence::{Evidence, Poison, PoisonEnd, Posted, Region};
+
+/// What was found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Verdict {
+    /// Broken promises by guarantee, with their ids; empty where all were kept.
+    pub breaches: Breaches,
+    /// Figures by name: accepted, confirmed, lost …
+    pub counts: BTreeMap<String, u64>,
+}
+
+impl Verdict {
+    /// Whether every promise was kept.
+    pub fn is_clean(&self) -> bool {
+        self.breaches.is_empty()
+    }
+}
+
+/// Where to look.
+struct Site<'a> {
+    databases: Databases,
+    broker: Vhost,
+    evidence: &'a Evidence,
+}
+
+/// Judges a shop that has come to rest.
+///
+/// # Errors
+/// Where something can't be read, or the queues still move; never for what was found.
+pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
+    let journals: Vec<Claims> = evidence.journals.iter().map(|path| Claims::read(path)).collect::<Result<_, _>>()?;
+    let broker = Vhost::at(&evidence.broker_url, &evidence.broker_api)?;
+    let site = Site { databases: evidence.open()?, broker, evidence };
+    let verdict = site.judge(&journals).await;
+    site.databases.close().await;
+    verdict
+}
+
+/// Waits until all that the journals set off has probably arrived; `false` where `patience` was over before.
+///
+/// # Errors
+/// Where a journal or a database can't be read.
+pub async fn settled(evidence: &Evidence, patience: std::time::Duration) -> Result<bool> {
+    let journals: Vec<Claims> = evidence.journals.iter().map(|path| Claims::read(path)).collect::<Result<_, _>>()?;
+    let databases = evidence.open()?;
+    let all = async {
+        let mut look = tokio::time::interval(rest::LOOK_EVERY);
+        for claims in &journals {
+            while !capacity::settled(claims, &databases).await? {
+                look.tick().await;
+            }
+        }
+        anyhow::Ok(())
+    };
+    let settled = match tokio::time::timeout(patience, all).await {
+        Ok(settled) => settled.map(|()| true),
+        Err(_elapsed) => Ok(false),
+    };
+    databases.close().await;
+    settled
+}
+
+impl Site<'_> {
+    async fn judge(&self, journals: &[Claims]) -> Result<Verdict> {
+        let queues =
+            rest::standing_still(&self.broker, &self.evidence.broker_url).await.context("the queues' depths")?;
+        let parked = parked::read(self, &queues).await.context("what is parked")?;
+        let keys = self.evidence.posted.iter().map(|posted| posted.key.clone()).collect();
+        let beside = Beside { parked: parked.orders().collect(), keys: Some(keys) };
+        let found = capacity::verify_beside(journals, &beside, &self.databases).await.context("the databases")?;
+        let counts = [
+            ("accepted", found.accepted),
+            ("confirmed", found.confirmed),
+            ("rejected", found.rejected),
+            ("parked", found.parked),
+            ("unknown_stored", found.unknown_stored),
+            ("unknown_absent", found.unknown_absent),
+            ("events_accepted", found.events_accepted),
+            ("events_counted", found.events_counted),
+            ("lost", found.lost),
+            ("duplicated", found.duplicated),
+            ("unexpected", found.unexpected),
+            ("oversold", found.oversold),
+            ("unbalanced", found.unbalanced),
+        ];
+        let counts = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        let mut breaches = found.breaches;
+        breaches.extend(beside::judge(self, &parked).await.context("orders beside the journals")?);
+        breaches.extend(revenue::judge(&self.databases).await.context("the revenue")?);
+        breaches.extend(cached::judge(self).await.context("the cache")?);
+        let outboxes = rest::outboxes(&self.databases).await.context("the outboxes")?;
+        breaches.extend(rest::judge(&queues, &parked, &outboxes, &self.evidence.poison));
+        Ok(Verdict { breaches, counts })
+    }
+}
