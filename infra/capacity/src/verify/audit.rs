@@ -20,7 +20,7 @@ pub(super) struct Order {
     pub(super) key: String,
 }
 
-/// What an order asks for of one SKU, and what the ledger says it took.
+/// What an order asks for of one SKU, and what the ledger says it took and did not give back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) sku: String,
@@ -34,9 +34,9 @@ pub(super) struct Stock {
     pub(super) on_hand: i64,
     pub(super) reserved: i64,
     pub(super) shortfall: i64,
-    /// The sum of the ledger's movements of orders.
+    /// The sum of the ledger's movements that took units for orders and gave them back whole.
     pub(super) taken: i64,
-    /// The sums of all of the ledger's movements.
+    /// The sums of all of the ledger's movements, so without what was shipped or refunded since.
     pub(super) moved: Moved,
 }
 
@@ -52,7 +52,7 @@ struct Run<'a> {
     claims: &'a Claims,
     /// How often each attempt's key was met.
     met: Vec<u8>,
-    /// Whether each attempt's order has come to its end.
+    /// Whether each attempt's order is decided.
     ended: Vec<bool>,
 }
 
@@ -113,7 +113,7 @@ impl<'a> Audit<'a> {
             Owner::Others => self.unexpected(order, "no order, as no client posted one with its key"),
         }
         for line in lines {
-            let due = due(&order.state, line);
+            let due = if matches!(&*order.state, "confirmed" | "paid" | "reserved") { line.ordered } else { 0 };
             let subject = || format!("order {}, {}", order.id, line.sku);
             if line.taken > due {
                 self.finding.duplicated += 1;
@@ -166,7 +166,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Whether it has come to its end.
+    /// Whether somebody has decided it: it came to its end, or waits for its payment.
     fn accepted(&mut self, order: &Order) -> bool {
         let state = match &order.reason {
             Some(reason) => format!("{}: {reason}", order.state),
@@ -176,7 +176,8 @@ impl<'a> Audit<'a> {
         match order.state.as_str() {
             "confirmed" => self.finding.confirmed += 1,
             "rejected" => self.finding.rejected += 1,
-            "released" => {}
+            "released" => self.finding.released += 1,
+            "reserved" | "paid" => self.finding.reserved += 1,
             _ => return false,
         }
         true
@@ -259,7 +260,7 @@ impl<'a> Audit<'a> {
                 }
                 Fate::Accepted if run.ended[n] => {}
                 Fate::Accepted if self.beside.parked.contains(&claim.id) => self.finding.parked += 1,
-                // In no state, in one that is not an end, or under an id that was not the promised one.
+                // In no state, in one that nobody decided, or under an id that was not the promised one.
                 Fate::Accepted => {
                     self.finding.lost += 1;
                     let subject = format!("order {} under the key {}-{n}", claim.id, run.claims.run());
@@ -279,16 +280,6 @@ impl<'a> Audit<'a> {
         found: impl Into<String>,
     ) {
         self.finding.breaches.add(guarantee, subject, expected, found);
-    }
-}
-
-/// How many units the ledger's order movements have to show for a line. A released order gave back what it took, which
-/// is a movement of another kind.
-fn due(state: &str, line: &Line) -> i64 {
-    match state {
-        "confirmed" | "reserved" | "paid" => line.ordered,
-        "released" if line.taken == line.ordered => line.taken,
-        _ => 0,
     }
 }
 

@@ -34,6 +34,10 @@ pub struct Finding {
     pub confirmed: u64,
     /// Accepted orders in state `rejected`.
     pub rejected: u64,
+    /// Accepted orders in state `released`: cancelled, or not paid in time.
+    pub released: u64,
+    /// Accepted orders that wait for their payment (`reserved`, `paid`).
+    pub reserved: u64,
     /// Accepted orders by state, rejected ones with their reason.
     pub states: BTreeMap<String, u64>,
     /// Orders whose outcome the generator does not know (a 5xx, no answer, a generator that was killed) and that exist.
@@ -44,8 +48,8 @@ pub struct Finding {
     pub events_accepted: u64,
     /// Page events of the run that analytics took, each id once.
     pub events_counted: u64,
-    /// Accepted orders in no terminal state, or in none at all; confirmed ones without the line that was asked for;
-    /// accepted page events that were not counted.
+    /// Accepted orders in no state that anybody decided, or in none at all; confirmed ones without the line that was
+    /// asked for; accepted page events that were not counted.
     pub lost: u64,
     /// Units of an order that were taken more than once (counted by order and SKU); keys that are stored or were answered
     /// with more than one order; page events that were counted more than once.

@@ -74,7 +74,8 @@ async fn lines(
     Ok(lines)
 }
 
-/// What the ledger's movements took for these lines, found by the ledger's own key.
+/// What the ledger's movements took for these lines and gave back whole, found by the ledger's own key. What was refunded
+/// or shipped since was taken all the same.
 async fn taken(
     database: &Database,
     chunk: &[Order],
@@ -91,8 +92,8 @@ async fn taken(
         Backend::Postgres => {
             let sql = "SELECT m.reference, m.sku, m.reserved_change FROM \
                        UNNEST($1::int[], $2::text[], $3::text[]) AS k (region, sku, reference) \
-                       JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku AND m.kind = 'order' \
-                       AND m.reference = k.reference";
+                       JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku \
+                       AND m.kind IN ('order', 'release', 'cancel') AND m.reference = k.reference";
             let binds = [
                 bind::ints(places.iter().map(|place| place.0)),
                 bind::texts(places.iter().map(|place| place.1.to_owned())),
@@ -106,8 +107,8 @@ async fn taken(
                 // CROSS JOIN keeps the order: for each place one look into the ledger's key.
                 let sql = format!(
                     "WITH k (region, sku, reference) AS (VALUES {}) SELECT m.reference, m.sku, m.reserved_change \
-                     FROM k CROSS JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku AND m.kind = 'order' \
-                     AND m.reference = k.reference",
+                     FROM k CROSS JOIN stock_movements m ON m.region = k.region AND m.sku = k.sku \
+                     AND m.kind IN ('order', 'release', 'cancel') AND m.reference = k.reference",
                     bind::values_sql(places.len(), 3)
                 );
                 let binds = places
@@ -136,7 +137,7 @@ pub(super) async fn stock(database: &Database, audit: &mut Audit<'_>) -> Result<
                CAST(sum(moved_reserved) AS bigint) AS moved_reserved FROM (\
                SELECT region, sku, on_hand, reserved, shortfall, 0 AS taken, 0 AS moved_on_hand, 0 AS moved_reserved \
                FROM stock UNION ALL \
-               SELECT region, sku, 0, 0, 0, CASE kind WHEN 'order' THEN reserved_change ELSE 0 END, on_hand_change, \
+               SELECT region, sku, 0, 0, 0, CASE WHEN kind IN ('order', 'release', 'cancel') THEN reserved_change ELSE 0 END, on_hand_change, \
                reserved_change FROM stock_movements) AS sides \
                GROUP BY region, sku";
     for row in rows(database, sql, []).await? {
