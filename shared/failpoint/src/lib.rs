@@ -8,7 +8,7 @@
 //! # Guarantees
 //! - **No other build has any of it.** [`ENABLED`] is a constant that only the feature `enabled` makes true, and with it
 //!   go the branches, the names and the environment variable. An end-to-end test looks into the binary for them.
-//! - Nothing breaks by itself, also in such a build: [`VARIABLE`] names the points that are active in a process, with
+//! - Nothing breaks by itself, also in such a build: `MILLPOND_FAILPOINTS` names the points that are active in a process, with
 //!   commas between. A name that is not known stops the start ([`check`]): a typing error would prove that the suite is
 //!   blind.
 //!

@@ -36,7 +36,7 @@ pub(super) struct Stock {
     pub(super) shortfall: i64,
     /// The sum of the ledger's movements that took units for orders and gave them back whole.
     pub(super) taken: i64,
-    /// The sums of all of the ledger's movements.
+    /// The sums of all of the ledger's movements, so without what was shipped or refunded since.
     pub(super) moved: Moved,
 }
 
@@ -52,7 +52,7 @@ struct Run<'a> {
     claims: &'a Claims,
     /// How often each attempt's key was met.
     met: Vec<u8>,
-    /// Whether each attempt's order has come to its end.
+    /// Whether each attempt's order is decided.
     ended: Vec<bool>,
 }
 
@@ -113,7 +113,7 @@ impl<'a> Audit<'a> {
             Owner::Others => self.unexpected(order, "no order, as no client posted one with its key"),
         }
         for line in lines {
-            let due = due(&order.state, line);
+            let due = if matches!(&*order.state, "confirmed" | "paid" | "reserved") { line.ordered } else { 0 };
             let subject = || format!("order {}, {}", order.id, line.sku);
             if line.taken > due {
                 self.finding.duplicated += 1;
@@ -166,7 +166,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Whether it has come to its end.
+    /// Whether somebody has decided it: it came to its end, or waits for its payment.
     fn accepted(&mut self, order: &Order) -> bool {
         let state = match &order.reason {
             Some(reason) => format!("{}: {reason}", order.state),
@@ -260,7 +260,7 @@ impl<'a> Audit<'a> {
                 }
                 Fate::Accepted if run.ended[n] => {}
                 Fate::Accepted if self.beside.parked.contains(&claim.id) => self.finding.parked += 1,
-                // In no state, in one that is not an end, or under an id that was not the promised one.
+                // In no state, in one that nobody decided, or under an id that was not the promised one.
                 Fate::Accepted => {
                     self.finding.lost += 1;
                     let subject = format!("order {} under the key {}-{n}", claim.id, run.claims.run());
@@ -281,11 +281,6 @@ impl<'a> Audit<'a> {
     ) {
         self.finding.breaches.add(guarantee, subject, expected, found);
     }
-}
-
-/// How many units the ledger has to show for an order's line: those of a released order were given back.
-fn due(state: &str, line: &Line) -> i64 {
-    if matches!(state, "confirmed" | "reserved" | "paid") { line.ordered } else { 0 }
 }
 
 fn named(order: &Order) -> String {

@@ -48,8 +48,8 @@ pub struct Finding {
     pub events_accepted: u64,
     /// Page events of the run that analytics took, each id once.
     pub events_counted: u64,
-    /// Accepted orders in no state that anybody decided, or in none at all; confirmed ones without the line that was asked for;
-    /// accepted page events that were not counted.
+    /// Accepted orders in no state that anybody decided, or in none at all; confirmed ones without the line that was
+    /// asked for; accepted page events that were not counted.
     pub lost: u64,
     /// Units of an order that were taken more than once (counted by order and SKU); keys that are stored or were answered
     /// with more than one order; page events that were counted more than once.

@@ -74,8 +74,8 @@ async fn lines(
     Ok(lines)
 }
 
-/// What the ledger's movements took for these lines and gave back whole, found by the ledger's own key. What was refunded or
-/// shipped since was taken all the same.
+/// What the ledger's movements took for these lines and gave back whole, found by the ledger's own key. What was refunded
+/// or shipped since was taken all the same.
 async fn taken(
     database: &Database,
     chunk: &[Order],

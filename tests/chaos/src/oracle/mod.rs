@@ -118,6 +118,8 @@ impl Site<'_> {
             ("accepted", found.accepted),
             ("confirmed", found.confirmed),
             ("rejected", found.rejected),
+            ("released", found.released),
+            ("reserved", found.reserved),
             ("parked", found.parked),
             ("unknown_stored", found.unknown_stored),
             ("unknown_absent", found.unknown_absent),
