@@ -42,10 +42,10 @@ pub struct Shape {
 impl Shape {
     /// Processes whose prefetch is the smallest that holds their batches, so that messages wait in the queue, too.
     #[must_use]
-    pub fn tight(processes: usize, worker: Config) -> Self {
+    pub fn tight(processes: usize, mut worker: Config) -> Self {
         let batches = worker.batch * worker.parallel_batches;
-        let prefetch = u16::try_from(batches * 4 / 3 + 2).unwrap_or(u16::MAX);
-        Self { processes, worker: Config { prefetch, ..worker } }
+        worker.prefetch = u16::try_from(batches * 4 / 3 + 2).unwrap_or(u16::MAX);
+        Self { processes, worker }
     }
 }
 
