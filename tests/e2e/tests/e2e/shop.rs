@@ -286,7 +286,7 @@ fn configuration(servers: Option<&Servers>) -> String {
             redis::key_prefix(),
         )
     });
-    format!("[http]\nbind = \"127.0.0.1:0\"\n{parts}")
+    format!("[http]\nbind = \"127.0.0.1:0\"\n[ops]\nbind = \"127.0.0.1:0\"\n{parts}")
 }
 
 fn open_database(url: String) -> Result<Databases> {
