@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use broker::QueueName;
 use model::SystemClock;
 use ops::Ops;
+use sea_orm::DbErr;
 use service::http;
 use store::{Database, pause};
 use tokio::time::{MissedTickBehavior, interval};
@@ -83,67 +84,60 @@ async fn follow(database: &Database, queues: &[QueueName], pauses: &Pauses, ever
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut readable = true;
     while stop.run_until_cancelled(look.tick()).await.is_some() {
-        let Some(read) = stop.run_until_cancelled(pause::all(database)).await else { return };
-        match read {
-            Ok(rows) => {
-                readable = true;
-                for queue in queues {
-                    pauses.tell(queue, rows.iter().any(|row| row.queue == queue.as_str()));
-                }
-            }
-            Err(error) if readable => {
-                readable = false;
-                tracing::warn!(
-                    store.database = database.name(), %error,
-                    "which queues are paused can't be read: what was read last holds, and a worker that starts waits"
-                );
-            }
-            Err(_) => {}
+        let Some(looked) = stop.run_until_cancelled(tell(database, queues, pauses)).await else { return };
+        if let Err(error) = looked.as_ref()
+            && readable
+        {
+            tracing::warn!(
+                store.database = database.name(), %error,
+                "which queues are paused can't be read: what was read last holds, and a worker that starts waits"
+            );
         }
+        readable = looked.is_ok();
     }
+}
+
+/// Tells which of `queues` are paused; nothing of any where the database does not say.
+async fn tell(database: &Database, queues: &[QueueName], pauses: &Pauses) -> Result<(), DbErr> {
+    let rows = pause::all(database).await?;
+    for queue in queues {
+        pauses.tell(queue, rows.iter().any(|row| row.queue == queue.as_str()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use sea_orm::ConnectionTrait as _;
     use store::{Config, DatabaseConfig, Databases};
 
     use super::*;
 
     #[tokio::test]
-    async fn what_was_read_last_holds_while_the_database_is_away() {
+    async fn what_was_read_last_holds_while_the_database_does_not_say() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("shop.db");
         let mut config = Config::default();
-        config.database.insert("main".to_owned(), DatabaseConfig::at(format!("sqlite:{}", file.display())));
+        let url = format!("sqlite:{}", folder.path().join("shop.db").display());
+        config.database.insert("main".to_owned(), DatabaseConfig::at(url));
         let databases = Databases::open(&config).unwrap();
-        let database = Arc::clone(&databases.databases()[0]);
+        let database = &databases.databases()[0];
         let (queue, pauses) = (QueueName::new("q"), Pauses::unknown());
-        let stop = CancellationToken::new();
-        let queues = [queue.clone()];
-        let following = follow(&database, &queues, &pauses, Duration::from_millis(5), &stop);
-        let told = async {
-            let until = async |wanted| {
-                while pauses.is_paused(&queue) != wanted {
-                    tokio::task::yield_now().await;
-                }
-            };
-            // Not migrated: unknown, and not "not paused".
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            assert_eq!(pauses.is_paused(&queue), None);
-            store::migrate(&database).await.unwrap();
-            until(Some(false)).await;
-            let tx = database.begin().await.unwrap();
-            pause::set(&database, &tx, "q", "anna", None).await.unwrap();
-            tx.commit().await.unwrap();
-            until(Some(true)).await;
-            let tx = database.begin().await.unwrap();
-            sea_orm::ConnectionTrait::execute_unprepared(&*tx, "DROP TABLE queue_pauses").await.unwrap();
-            tx.commit().await.unwrap();
-            assert!(pause::all(&database).await.is_err());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            assert_eq!(pauses.is_paused(&queue), Some(true), "the last known state holds");
-            stop.cancel();
-        };
-        tokio::join!(following, told);
+        let look = async || tell(database, std::slice::from_ref(&queue), &pauses).await;
+        // Not migrated: unknown, and not "not paused".
+        look().await.unwrap_err();
+        assert_eq!(pauses.is_paused(&queue), None);
+        store::migrate(database).await.unwrap();
+        look().await.unwrap();
+        assert_eq!(pauses.is_paused(&queue), Some(false));
+        let tx = database.begin().await.unwrap();
+        pause::set(database, &tx, "q", "anna", None).await.unwrap();
+        tx.commit().await.unwrap();
+        look().await.unwrap();
+        assert_eq!(pauses.is_paused(&queue), Some(true));
+        let tx = database.begin().await.unwrap();
+        tx.execute_unprepared("DROP TABLE queue_pauses").await.unwrap();
+        tx.commit().await.unwrap();
+        look().await.unwrap_err();
+        assert_eq!(pauses.is_paused(&queue), Some(true), "the last known state holds");
     }
 }

@@ -6,6 +6,7 @@ mod kills;
 mod layout;
 mod load;
 mod metrics;
+mod operators;
 mod orders;
 mod pages;
 mod shop;
@@ -42,5 +43,7 @@ on_all_parts!(
     kills::a_checkout_killed_in_mid_batch_loses_nothing_and_doubles_nothing,
     kills::an_ingress_killed_in_mid_request_loses_nothing_that_it_accepted,
     load::a_load_run_is_reported_and_its_journal_agrees_with_the_databases,
+    operators::a_paused_queue_keeps_what_comes_in_through_a_restart_and_does_each_once_when_resumed,
+    operators::verbs_find_orders_set_budgets_and_say_what_keeps_them_from_it,
     load::what_was_lost_or_sold_twice_is_found_and_is_an_exit_status,
 );
