@@ -1,6 +1,7 @@
 //! One process: its roles under one supervisor, behind one HTTP server.
 
 mod operators;
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,8 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use broker::topology::UNROUTED;
-use broker::{Broker, QueueName, layout, watch_unrouted};
+use broker::{Broker, QueueName, layout};
 use ingress::{ApiKeys, Ingress};
 use model::{Clock as _, SystemClock, TokenKey};
 use service::metrics::{Build, Metrics};
@@ -19,7 +19,6 @@ use storefront::Storefront;
 use tokio_util::sync::CancellationToken;
 use worker::Pauses;
 
-use crate::levels;
 use crate::parts::{Guard, Parts};
 use crate::role::Role;
 use crate::settings::Settings;
@@ -344,50 +343,5 @@ impl Starting<'_> {
 
     fn token_key(&self) -> anyhow::Result<TokenKey> {
         keys::token_key(&self.settings.token_key_file)
-    }
-
-    /// Shows the depths of `queues` and of their parked queues at `/metrics`.
-    fn show_depths(
-        &mut self,
-        name: &'static str,
-        broker: &Arc<dyn Broker>,
-        queues: impl IntoIterator<Item = QueueName>,
-    ) {
-        let unrouted = QueueName::unrouted();
-        let (_, shown) = self.queues.entry(name).or_insert_with(|| (Arc::clone(broker), BTreeSet::from([unrouted])));
-        shown.extend(queues.into_iter().flat_map(|queue| [queue.parked(), queue]));
-    }
-
-    fn watch_depths(&mut self) {
-        let every = Duration::from_millis(self.settings.broker.depths_ms.max(100));
-        for (name, (broker, queues)) in std::mem::take(&mut self.queues) {
-            let (metrics, stop) = (self.metrics.clone(), self.shutdown.soft().clone());
-            self.supervisor.start(format!("depths.{name}"), async move {
-                levels::watch_depths(broker, name, queues, every, &metrics, stop).await;
-                anyhow::Ok(())
-            });
-        }
-    }
-
-    /// The alarm on messages that no queue wanted, beside every role that publishes; once for each broker.
-    fn watch_unrouted(&mut self, name: &'static str, broker: Arc<dyn Broker>) {
-        if self.watched.contains(&name) {
-            return;
-        }
-        self.watched.push(name);
-        let interval = Duration::from_secs(self.settings.broker.unrouted_check_s.max(1));
-        let stop = self.shutdown.soft().clone();
-        self.supervisor.start(format!("unrouted.{name}"), async move {
-            watch_unrouted(&*broker, interval, stop, |waiting| {
-                tracing::error!(
-                    broker = name,
-                    waiting,
-                    "{waiting} messages reached no queue and wait in {UNROUTED}: a binding is missing. Restart a role \
-                     that declares it, then move them to their queue"
-                );
-            })
-            .await;
-            anyhow::Ok(())
-        });
     }
 }

@@ -88,12 +88,12 @@ impl<H: Handler> Worker<H> {
         Arc::clone(&self.context.stats)
     }
 
-    /// Shows its counters, batches and breaker there, under its queue's name.
+    /// Shows its counters, batches, breaker and pauses there, under its queue's name.
     #[must_use]
     pub fn measured(self, metrics: &Metrics) -> Self {
         let Context { queue, stats, breaker, seat, .. } = &self.context;
         // A second call would show the same again.
-        let first = stats.meters.set(meters::register(metrics, queue.as_str(), stats, breaker)).is_ok();
+        let first = stats.meters.set(meters::register(metrics, &self.context)).is_ok();
         if let Some(seat) = seat.as_ref().filter(|_| first) {
             budget_meters::register(metrics, queue.as_str(), breaker.name(), seat);
         }

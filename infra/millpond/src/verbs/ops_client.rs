@@ -28,6 +28,7 @@ pub(crate) struct OpsArgs {
     /// Where the operator API is.
     #[arg(
         long,
+        global = true,
         value_name = "URL",
         help = "The operator API, as in http://127.0.0.1:8090 [default: the one that a process with this data folder serves, \
                 else ops.bind]"
@@ -36,6 +37,7 @@ pub(crate) struct OpsArgs {
     /// Who asks.
     #[arg(
         long,
+        global = true,
         value_name = "FILE",
         help = "A file with an operator's token [default: MILLPOND_OPS_TOKEN, else the data folder's ops.token]"
     )]
@@ -44,7 +46,7 @@ pub(crate) struct OpsArgs {
     #[arg(skip = std::env::var("MILLPOND_OPS_TOKEN").ok())]
     token: Option<String>,
     /// Print the API's answer as it came.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 

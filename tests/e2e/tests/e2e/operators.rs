@@ -39,8 +39,9 @@ pub(crate) async fn a_paused_queue_keeps_what_comes_in_through_a_restart_and_doe
     let mut shop = Shop::open(parts, &[("MUG", 10_000)]).await?;
     accept(&shop, 0..50).await?;
     // With orders on their way.
-    let printed = verb(shop.folder(), &["queues", "pause", "checkout.main", "--reason", "stock count"]).await?;
-    assert!(printed.contains(QUEUE) && printed.contains("is paused"), "{printed}");
+    let printed =
+        verb(shop.folder(), &["queues", "pause", "checkout.main", "--reason", "stock count", "--json"]).await?;
+    assert!(printed.contains(QUEUE) && printed.contains("\"changed\":true"), "{printed}");
     accept(&shop, 50..100).await?;
     until_queue(&shop, "every worker obeys", obeyed).await?;
     let stored = shop.orders_in("confirmed").await?;
