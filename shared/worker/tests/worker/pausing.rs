@@ -5,7 +5,7 @@ use broker::announce::HEARTBEATS;
 use flow::Beat;
 use worker::{Config, Pauses};
 
-use crate::site::{Site, config, eventually, once, queue};
+use crate::site::{DEADLINE, Site, config, eventually, once, queue};
 
 async fn consumers(site: &Site) -> u32 {
     site.broker.depths(&[queue().name]).await.unwrap()[0].consumers
@@ -60,16 +60,20 @@ async fn a_worker_takes_nothing_before_it_knows_that_its_queue_is_not_paused_and
     let mut listener = site.broker.listen(HEARTBEATS);
     site.publish(&[("a", "good")]).await;
     let running = site.work_paused_by(&pauses, Config { heartbeat_ms: 10, ..config() });
-    let mut beat = async || Beat::from_bytes(&listener.next().await.unwrap()).unwrap();
-    assert!(!beat().await.paused, "unknown is not paused");
+    let mut beat = async |wanted: bool| {
+        let hearing = async { while Beat::from_bytes(&listener.next().await.unwrap()).unwrap().paused != wanted {} };
+        tokio::time::timeout(DEADLINE, hearing).await.expect("the heartbeat comes");
+    };
+    // Unknown is not paused.
+    beat(false).await;
     pauses.tell(&queue().name, true);
-    while !beat().await.paused {}
+    beat(true).await;
     assert_eq!((consumers(&site).await, site.ready(&queue().name).await), (0, 1));
     assert_eq!(running.stats.snapshot().taken, 0);
 
     pauses.tell(&queue().name, false);
     eventually("handling", async || running.stats.snapshot().handled == 1).await;
-    while beat().await.paused {}
+    beat(false).await;
     running.stop().await;
 }
 
