@@ -1,5 +1,8 @@
 //! One process: its roles under one supervisor, behind one HTTP server.
 
+mod operators;
+mod watches;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,8 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use broker::topology::UNROUTED;
-use broker::{Broker, QueueName, layout, watch_unrouted};
+use broker::{Broker, QueueName, layout};
 use ingress::Ingress;
 use model::{Clock as _, SystemClock, TokenKey};
 use service::keys::ApiKeys;
@@ -16,8 +18,8 @@ use service::metrics::{Build, Metrics};
 use service::{Condition, Readiness, Shutdown, Supervisor, http};
 use storefront::Storefront;
 use tokio_util::sync::CancellationToken;
+use worker::Pauses;
 
-use crate::levels;
 use crate::parts::{Guard, Parts};
 use crate::role::Role;
 use crate::settings::Settings;
@@ -30,6 +32,8 @@ pub(crate) struct Process {
     server: http::Server,
     /// For `/metrics` alone.
     metrics_server: Option<http::Server>,
+    /// For operators alone.
+    ops_server: Option<http::Server>,
     metrics: Metrics,
     readiness: Readiness,
     /// Every role was started; only then the conditions of all of them are known.
@@ -58,8 +62,19 @@ impl Process {
         metrics.measure_process(started, Build { version: env!("CARGO_PKG_VERSION") });
         let server = http::Server::bind(settings.http.clone()).await.context("http.bind")?.measured(&metrics);
         let metrics_server = bind_metrics(&settings).await?;
+        let ops_server = if roles.contains(&Role::Ops) { Some(operators::bind(&settings).await?) } else { None };
         let started = readiness.condition("process.roles");
-        Ok(Self { settings, roles: roles.clone(), server, metrics_server, metrics, readiness, started, shutdown })
+        Ok(Self {
+            settings,
+            roles: roles.clone(),
+            server,
+            metrics_server,
+            ops_server,
+            metrics,
+            readiness,
+            started,
+            shutdown,
+        })
     }
 
     /// Where it listens.
@@ -72,7 +87,7 @@ impl Process {
     /// # Errors
     /// The first role's, with its name.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self { settings, roles, server, metrics_server, metrics, readiness, started, shutdown } = self;
+        let Self { settings, roles, server, metrics_server, ops_server, metrics, readiness, started, shutdown } = self;
         let parts = Parts::new(&settings, metrics.clone());
         let mut router = readiness.router();
         if settings.metrics.enabled && metrics_server.is_none() {
@@ -89,6 +104,9 @@ impl Process {
             shutdown: shutdown.clone(),
             answered: CancellationToken::new(),
             watched: Vec::new(),
+            ops_server,
+            pauses: Pauses::unknown(),
+            pausable: BTreeSet::new(),
         };
         let ended = match starting.all(&roles, server, metrics_server).await {
             Ok(supervisor) => {
@@ -145,6 +163,11 @@ struct Starting<'a> {
     answered: CancellationToken,
     /// Brokers whose unroutable messages are watched already.
     watched: Vec<&'static str>,
+    ops_server: Option<http::Server>,
+    /// What this process's workers know of pauses.
+    pauses: Pauses,
+    /// The queues that it takes from.
+    pausable: BTreeSet<QueueName>,
 }
 
 impl Starting<'_> {
@@ -158,6 +181,7 @@ impl Starting<'_> {
             self.role(*role).await.with_context(|| format!("the role {} can't start", role.name()))?;
         }
         self.watch_depths();
+        self.follow_pauses().await?;
         if let Some(server) = metrics_server {
             let serving = server.serve(self.metrics.router(), self.shutdown.clone());
             self.supervisor.start("metrics", async move {
@@ -183,6 +207,7 @@ impl Starting<'_> {
             Role::Relay => self.relay().await,
             Role::Invalidation => self.invalidation().await,
             Role::Analytics => self.analytics().await,
+            Role::Ops => self.ops().await,
         }
     }
 
@@ -257,7 +282,9 @@ impl Starting<'_> {
         let orders = self.parts.orders().await?;
         for region in databases.regions() {
             let Guard { breaker, governor } = self.parts.guard(&region.database);
-            self.show_depths("orders", &orders, [layout::checkout_queue(&region.name)]);
+            let queue = layout::checkout_queue(&region.name);
+            self.show_depths("orders", &orders, [queue.clone()]);
+            self.pausable.insert(queue);
             let deps = checkout::Deps {
                 config: self.settings.checkout.clone(),
                 region: region.clone(),
@@ -265,6 +292,7 @@ impl Starting<'_> {
                 governor,
                 orders: self.parts.orders().await?,
                 cache: self.parts.cache().await?,
+                pauses: self.pauses.clone(),
                 readiness: self.readiness.clone(),
                 metrics: self.metrics.clone(),
             };
@@ -293,10 +321,12 @@ impl Starting<'_> {
             config: self.settings.invalidation.clone(),
             orders: self.parts.orders().await?,
             cache: self.parts.cache().await?,
+            pauses: self.pauses.clone(),
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
         };
         self.show_depths("orders", &deps.orders, [layout::invalidation_queue()]);
+        self.pausable.insert(layout::invalidation_queue());
         self.supervisor.start("invalidation", invalidation::run(deps, self.shutdown.clone()));
         Ok(())
     }
@@ -312,9 +342,11 @@ impl Starting<'_> {
             orders: self.parts.orders().await?,
             events: self.parts.events().await?,
             clock: Arc::new(SystemClock),
+            pauses: self.pauses.clone(),
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
         };
+        self.pausable.extend([layout::analytics_orders_queue(), layout::analytics_pages_queue()]);
         self.show_depths("orders", &deps.orders, [layout::analytics_orders_queue()]);
         self.show_depths("events", &deps.events, [layout::analytics_pages_queue()]);
         self.supervisor.start("analytics", analytics::run(deps, self.shutdown.clone()));
@@ -323,50 +355,5 @@ impl Starting<'_> {
 
     fn token_key(&self) -> anyhow::Result<TokenKey> {
         keys::token_key(&self.settings.token_key_file)
-    }
-
-    /// Shows the depths of `queues` and of their parked queues at `/metrics`.
-    fn show_depths(
-        &mut self,
-        name: &'static str,
-        broker: &Arc<dyn Broker>,
-        queues: impl IntoIterator<Item = QueueName>,
-    ) {
-        let unrouted = QueueName::unrouted();
-        let (_, shown) = self.queues.entry(name).or_insert_with(|| (Arc::clone(broker), BTreeSet::from([unrouted])));
-        shown.extend(queues.into_iter().flat_map(|queue| [queue.parked(), queue]));
-    }
-
-    fn watch_depths(&mut self) {
-        let every = Duration::from_millis(self.settings.broker.depths_ms.max(100));
-        for (name, (broker, queues)) in std::mem::take(&mut self.queues) {
-            let (metrics, stop) = (self.metrics.clone(), self.shutdown.soft().clone());
-            self.supervisor.start(format!("depths.{name}"), async move {
-                levels::watch_depths(broker, name, queues, every, &metrics, stop).await;
-                anyhow::Ok(())
-            });
-        }
-    }
-
-    /// The alarm on messages that no queue wanted, beside every role that publishes; once for each broker.
-    fn watch_unrouted(&mut self, name: &'static str, broker: Arc<dyn Broker>) {
-        if self.watched.contains(&name) {
-            return;
-        }
-        self.watched.push(name);
-        let interval = Duration::from_secs(self.settings.broker.unrouted_check_s.max(1));
-        let stop = self.shutdown.soft().clone();
-        self.supervisor.start(format!("unrouted.{name}"), async move {
-            watch_unrouted(&*broker, interval, stop, |waiting| {
-                tracing::error!(
-                    broker = name,
-                    waiting,
-                    "{waiting} messages reached no queue and wait in {UNROUTED}: a binding is missing. Restart a role \
-                     that declares it, then move them to their queue"
-                );
-            })
-            .await;
-            anyhow::Ok(())
-        });
     }
 }

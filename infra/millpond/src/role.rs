@@ -19,6 +19,8 @@ pub(crate) enum Role {
     Invalidation,
     /// Page events and outcomes into rollups.
     Analytics,
+    /// What operators ask and do.
+    Ops,
 }
 
 /// What `run` takes.
@@ -38,12 +40,14 @@ pub(crate) enum RoleArg {
     Invalidation,
     /// Page events and outcomes into rollups.
     Analytics,
+    /// What operators ask and do, over HTTP on a port of its own.
+    Ops,
 }
 
 impl Role {
     /// Every role.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ingress, Self::Storefront, Self::Checkout, Self::Relay, Self::Invalidation, Self::Analytics];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Ingress, Self::Storefront, Self::Checkout, Self::Relay, Self::Invalidation, Self::Analytics, Self::Ops];
 
     /// The roles that these arguments name, each once.
     pub(crate) fn set(args: &[RoleArg]) -> BTreeSet<Self> {
@@ -54,7 +58,7 @@ impl Role {
     pub(crate) fn consumes(self) -> bool {
         match self {
             Self::Checkout | Self::Invalidation | Self::Analytics => true,
-            Self::Ingress | Self::Storefront | Self::Relay => false,
+            Self::Ingress | Self::Storefront | Self::Relay | Self::Ops => false,
         }
     }
 
@@ -67,6 +71,7 @@ impl Role {
             Self::Relay => "relay",
             Self::Invalidation => "invalidation",
             Self::Analytics => "analytics",
+            Self::Ops => "ops",
         }
     }
 }
@@ -81,6 +86,7 @@ impl RoleArg {
             Self::Relay => &[Role::Relay],
             Self::Invalidation => &[Role::Invalidation],
             Self::Analytics => &[Role::Analytics],
+            Self::Ops => &[Role::Ops],
         }
     }
 }

@@ -42,6 +42,7 @@ pub mod governor;
 mod migration;
 mod open;
 pub mod outbox;
+pub mod pause;
 mod ready;
 mod regions;
 mod rows;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use service::metrics::{Family, Histogram, Metrics, Samples};
 
-use crate::breaker::Breaker;
-use crate::stats::{Stats, StatsSnapshot};
+use crate::context::Context;
+use crate::stats::StatsSnapshot;
 
 static CONSUMED: Family =
     Family::counter("millpond_messaging_client_consumed_messages_total", "Messages taken from the broker", &["queue"]);
@@ -48,6 +48,11 @@ static BREAKER_OPEN: Family = Family::gauge(
     "Whether deliveries are held because the database does not answer or is just recovering: 1, else 0",
     &["queue", "database"],
 );
+static PAUSED: Family = Family::gauge(
+    "millpond_worker_paused",
+    "Whether an operator has paused a worker's queue: 1, else 0; absent where that is not known",
+    &["queue"],
+);
 static BREAKER_OPENINGS: Family = Family::counter(
     "millpond_breaker_openings_total",
     "How often the breaker of the database opened, failures of a recovery included",
@@ -69,9 +74,16 @@ impl Meters {
     }
 }
 
-/// Registers one worker: its counters, its histograms, its view of the breaker.
-pub(crate) fn register(metrics: &Metrics, queue: &str, stats: &Arc<Stats>, breaker: &Arc<Breaker>) -> Meters {
-    let (name, stats, breaker) = (queue.to_owned(), Arc::clone(stats), Arc::clone(breaker));
+/// Registers one worker: its counters, its histograms, its view of the breaker and of pauses.
+pub(crate) fn register<H>(metrics: &Metrics, context: &Context<H>) -> Meters {
+    let queue = context.queue.as_str();
+    let (name, pauses) = (context.queue.clone(), context.pauses.clone());
+    metrics.sample(&[&PAUSED], move |samples| {
+        if let Some(paused) = pauses.is_paused(&name) {
+            samples.number(&PAUSED, &[name.as_str()], u64::from(paused));
+        }
+    });
+    let (name, stats, breaker) = (queue.to_owned(), Arc::clone(&context.stats), Arc::clone(&context.breaker));
     let families = [&CONSUMED, &REDELIVERED, &SETTLED, &IN_HAND, &TROUBLE, &BREAKER_OPEN, &BREAKER_OPENINGS];
     metrics.sample(&families, move |samples| {
         tell(samples, &name, &stats.snapshot());

@@ -7,6 +7,7 @@ mod kills;
 mod layout;
 mod load;
 mod metrics;
+mod operators;
 mod orders;
 mod pages;
 mod shop;
@@ -47,5 +48,7 @@ on_all_parts!(
     load::a_load_run_is_reported_and_its_journal_agrees_with_the_databases,
     stock::units_that_are_not_paid_in_time_are_sold_to_somebody_else,
     stock::what_a_shop_does_after_the_sale_moves_stock_and_revenue_once,
+    operators::a_paused_queue_keeps_what_comes_in_through_a_restart_and_does_each_once_when_resumed,
+    operators::verbs_find_orders_set_budgets_and_say_what_keeps_them_from_it,
     load::what_was_lost_or_sold_twice_is_found_and_is_an_exit_status,
 );

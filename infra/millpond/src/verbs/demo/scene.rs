@@ -37,6 +37,8 @@ impl Scene {
         let mut layers = vec![
             format!("data={}", folder.path().display()),
             format!("http.bind={}", args.bind()),
+            // A free port: a shop may run beside.
+            "ops.bind=127.0.0.1:0".to_owned(),
             format!("store.database.main.budget={budget}"),
             "governor.adaptive=false".to_owned(),
             "log.filter=warn".to_owned(),
@@ -67,7 +69,8 @@ impl Scene {
             self.folder.path().display()
         ));
         say("  the shop's side     POST /v1/orders, /v1/page, /v1/track, /v1/identify, /v1/batch");
-        say("  the operator's side GET /readyz, /healthz");
+        say("  the operator's side GET /readyz, /healthz, and in another terminal");
+        say(&format!("                      millpond --set data={} queues", self.folder.path().display()));
         say("Place an order of your own meanwhile:");
         say(&format!(
             "  curl -i {url}/v1/orders -H 'Authorization: Bearer {key}' -H 'Idempotency-Key: mine-1' \\\n    \

@@ -1,0 +1,5 @@
+mod access;
+mod actions;
+mod fixture;
+mod orders;
+mod queues;
