@@ -50,6 +50,15 @@ impl Vhost {
         Ok(names.filter_map(|queue| queue["name"].as_str().map(ToOwned::to_owned)).collect())
     }
 
+    /// How many messages a queue holds, unsettled ones included; some 5 s old.
+    ///
+    /// # Errors
+    /// The management API's.
+    pub async fn messages(&self, queue: &str) -> Result<u64> {
+        let told = self.call(Method::GET, "queues", &format!("/{queue}"), &Value::Null).await?;
+        told["messages"].as_u64().context("a queue that has been counted")
+    }
+
     /// The first `most` messages of a queue, which stay there; each has been handed out once more.
     ///
     /// # Errors

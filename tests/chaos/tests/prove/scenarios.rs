@@ -15,9 +15,11 @@ const CONFIRMED: &str = "SELECT count(*) AS count FROM orders WHERE state = 'con
 pub(crate) async fn killed_with_orders_in_hand(stage: &mut Stage) -> Result<()> {
     stage.start("ingress").await?;
     stage.load(100, &MUG).await?;
+    stage.until_told_full(CHECKOUT_QUEUE).await?;
     let held = stage.lock("MUG").await?;
     stage.start("checkout").await?;
     stage.until_handed_out(CHECKOUT_QUEUE).await?;
+    stage.let_acks_arrive(CHECKOUT_QUEUE).await;
     stage.kill("checkout").await?;
     drop(held);
     Ok(())

@@ -240,6 +240,23 @@ impl Stage {
         waited
     }
 
+    /// Waits until a queue is told to hold something, so that an emptiness told later is a new one.
+    pub(crate) async fn until_told_full(&self, queue: &str) -> Result<()> {
+        let look = self.look();
+        wait::until("the queue is told to be full", || async { (look.messages(queue).await.ok()? > 0).then_some(()) })
+            .await
+    }
+
+    /// Gives acks the time to reach the broker, if there are any: until a queue that has handed out all is told to hold
+    /// nothing, which is told some 5 s late. Where nothing is acked, as it should be, the whole time passes.
+    pub(crate) async fn let_acks_arrive(&self, queue: &str) {
+        let look = self.look();
+        let gone =
+            wait::until("the queue holds nothing", || async { (look.messages(queue).await.ok()? == 0).then_some(()) });
+        // Either is fine: what it means is the oracle's to say.
+        drop(tokio::time::timeout(Duration::from_secs(7), gone).await);
+    }
+
     /// A look into the virtual host.
     pub(crate) fn look(&self) -> Vhost {
         self.broker.look()
