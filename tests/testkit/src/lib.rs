@@ -8,4 +8,5 @@ pub mod postgres;
 pub mod process;
 pub mod rabbit;
 pub mod redis;
+pub mod servers;
 pub mod wait;

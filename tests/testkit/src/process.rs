@@ -21,11 +21,17 @@ pub struct Process {
     begin: usize,
 }
 
-/// The binary under test: beside the tests in the target folder.
+/// Names another binary than the one beside the tests: a release build, or one with failpoints.
+const BINARY: &str = "MILLPOND_TEST_BINARY";
+
+/// The binary under test: the one that `MILLPOND_TEST_BINARY` names, or that beside the tests in the target folder.
 ///
 /// # Errors
 /// Where it has not been built; the message says how.
 pub fn binary() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(BINARY) {
+        return Ok(PathBuf::from(named));
+    }
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("a test lies in the target folder's deps")?;
     let binary = folder.join("millpond");
@@ -49,11 +55,20 @@ impl Process {
     /// # Errors
     /// Where it can't be started.
     pub fn start(folder: &Path, name: &str, args: &[&str]) -> Result<Self> {
+        Self::start_with(folder, name, args, &[])
+    }
+
+    /// The same, with variables added to its environment.
+    ///
+    /// # Errors
+    /// Where it can't be started.
+    pub fn start_with(folder: &Path, name: &str, args: &[&str], environment: &[(String, String)]) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let begin = std::fs::read(&log).map_or(0, |earlier| earlier.len());
         let file = std::fs::File::options().create(true).append(true).open(&log)?;
         let child = Command::new(binary()?)
             .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -127,10 +142,16 @@ impl Process {
     /// # Errors
     /// Where it was gone already, or does not stop.
     pub async fn terminate(mut self) -> Result<ExitStatus> {
-        let pid = self.child.id().context("the process still runs")?.to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await?;
-        ensure!(sent.success(), "SIGTERM was sent");
+        self.signal("TERM").await?;
         self.exited().await
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    ///
+    /// # Errors
+    /// Where it was gone already.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        signal(self.child.id().context("the process still runs")?, name).await
     }
 
     /// Waits until it exits by itself.
@@ -142,8 +163,26 @@ impl Process {
         Ok(status.with_context(|| format!("it still runs; the log says:\n{}", self.log()))??)
     }
 
+    /// How it ended, once it did.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
+}
+
+/// Sends a signal to a process, by its name without `SIG`.
+///
+/// # Errors
+/// Where there is no such process.
+pub async fn signal(pid: u32, name: &str) -> Result<()> {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).stderr(Stdio::null()).status().await?;
+    ensure!(sent.success(), "SIG{name} could not be sent to {pid}");
+    Ok(())
 }
