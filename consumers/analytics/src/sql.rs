@@ -113,6 +113,9 @@ impl Written {
 pub(crate) async fn commit(tx: Transaction, rows: usize) -> Result<Written, DbErr> {
     let begun = Instant::now();
     tx.commit().await?;
+    if failpoint::broken!(DieAfterCommit) {
+        std::process::abort();
+    }
     Ok(Written { rows, commit: Some(begun.elapsed()) })
 }
 

@@ -42,6 +42,9 @@ pub(crate) async fn store(region: &Region, orders: &[Checked<'_>], grace: TimeDe
         let begun = Instant::now();
         tx.commit().await?;
         effect.commit = Some(begun.elapsed());
+        if failpoint::broken!(DieAfterCommit) {
+            std::process::abort();
+        }
     }
     Ok(effect)
 }

@@ -9,7 +9,7 @@ use worker::{BatchError, Handled, Handler, Item, Verdict};
 use crate::batch::{self, Effect};
 use crate::config::OutcomeSource;
 use crate::intake::{self, Checked, Refusal};
-use crate::status::StatusQueue;
+use crate::status::{self, StatusQueue};
 
 /// Turns placed orders into confirmed or rejected ones: see the crate's guarantees.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ impl Handler for Checkout {
         let mut orders: Vec<Checked<'_>> = Vec::with_capacity(batch.len());
         let mut elsewhere = 0_u32;
         for (index, item) in batch.iter().enumerate() {
+            failpoint::poison(item.event.data.reference.as_deref().unwrap_or_default());
             match intake::check(&item.event, self.region.number) {
                 Ok(order) => orders.push(order),
                 Err(Refusal::Elsewhere(reason)) => {
@@ -65,6 +66,9 @@ impl Checkout {
     async fn store(&self, orders: &[Checked<'_>]) -> Result<Effect, BatchError> {
         if orders.is_empty() {
             return Ok(Effect::default());
+        }
+        if failpoint::broken!(CacheBeforeCommit) {
+            self.statuses.offer(orders.iter().map(status::hoped).collect());
         }
         let mut effect = batch::store(&self.region, orders, self.price_grace).await.map_err(|error| {
             match Fault::classify(&error) {

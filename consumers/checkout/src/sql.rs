@@ -25,6 +25,9 @@ pub(crate) struct Stock {
 impl Stock {
     /// Units for sale; below 0 where a count found fewer than are promised.
     pub(crate) fn available(&self) -> i64 {
+        if failpoint::broken!(Oversell) {
+            return i64::from(u32::MAX);
+        }
         self.on_hand - self.reserved
     }
 }
@@ -62,12 +65,14 @@ pub(crate) async fn insert_orders(
         .column("attribution", "jsonb", json(placed.iter().map(|o| &o.attribution))?)
         .column("accepted_at", "timestamptz", placed.iter().map(|o| o.accepted_at));
     // An empty text stands for "none" on its way, because arrays carry no nulls here.
+    let repeat =
+        if failpoint::broken!(RepeatIsNew) { "UPDATE SET updated_at = excluded.updated_at" } else { "NOTHING" };
     let sql = format!(
         "INSERT INTO orders (id, region, market, idempotency_key, reference, customer, fingerprint, state, version, \
          currency, shipping_minor, tax_minor, discount_minor, total_minor, pricing, attribution, accepted_at) \
          SELECT id, {region}, market, idempotency_key, NULLIF(reference, ''), NULLIF(customer, ''), fingerprint, \
          'confirmed', 1, currency, shipping_minor, tax_minor, discount_minor, total_minor, pricing, attribution, \
-         accepted_at FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id, created_at"
+         accepted_at FROM r WHERE true ON CONFLICT (id) DO {repeat} RETURNING id, created_at"
     );
     let new = query(db, rows, &sql).await?;
     new.iter().map(|row| Ok((order_id(row)?, row.try_get("", "created_at")?))).collect()
@@ -102,9 +107,12 @@ pub(crate) async fn insert_lines(db: &impl ConnectionTrait, orders: &[(OrderId, 
         .column("sku", "text", lines.iter().map(|(.., line)| line.sku.to_string()))
         .column("quantity", "integer", lines.iter().map(|(.., line)| quantity(line)))
         .column("unit_price_minor", "bigint", lines.iter().map(|(.., line)| line.unit_price_minor));
-    let sql = "INSERT INTO order_lines (order_id, line_no, sku, quantity, unit_price_minor) \
-               SELECT order_id, line_no, sku, quantity, unit_price_minor FROM r";
-    execute(db, rows, sql).await.map(drop)
+    let repeat = if failpoint::broken!(RepeatIsNew) { "WHERE true ON CONFLICT DO NOTHING" } else { "" };
+    let sql = format!(
+        "INSERT INTO order_lines (order_id, line_no, sku, quantity, unit_price_minor) \
+         SELECT order_id, line_no, sku, quantity, unit_price_minor FROM r {repeat}"
+    );
+    execute(db, rows, &sql).await.map(drop)
 }
 
 /// The stock of `skus`, locked in SKU order until the transaction ends: by bytes, as every statement's rows are sorted here
@@ -195,15 +203,19 @@ pub(crate) async fn insert_movements(
     region: RegionNumber,
     movements: &[Movement<'_>],
 ) -> Result<(), DbErr> {
+    if failpoint::broken!(NoMovement) {
+        return Ok(());
+    }
     let rows = Rows::default()
         .column("sku", "text", movements.iter().map(|m| m.sku.to_string()))
         .column("reference", "text", movements.iter().map(|m| m.order.to_string()))
         .column("order_id", "uuid", movements.iter().map(|m| m.order.as_uuid()))
         .column("units", "bigint", movements.iter().map(|m| m.units))
         .column("at", "timestamptz", movements.iter().map(|m| m.at));
+    let reference = if failpoint::broken!(RepeatIsNew) { "reference || random()" } else { "reference" };
     let sql = format!(
         "INSERT INTO stock_movements (region, sku, kind, reference, order_id, on_hand_change, reserved_change, \
-         created_at) SELECT {region}, sku, 'order', reference, order_id, 0, units, at FROM r"
+         created_at) SELECT {region}, sku, 'order', {reference}, order_id, 0, units, at FROM r"
     );
     execute(db, rows, &sql).await.map(drop)
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache::{Cache, OrderStatus};
+use events::OrderState;
 use tokio::sync::mpsc;
+
+use crate::intake::Checked;
 
 /// Where a batch leaves its outcomes after the commit.
 #[derive(Debug, Clone)]
@@ -24,6 +27,18 @@ impl StatusQueue {
                 tracing::warn!("the status cache can't keep up: statuses are read from the database instead");
             }
         }
+    }
+}
+
+/// What an order will be told as once all goes well: nobody knows that before the commit (`failpoint`).
+pub(crate) fn hoped(order: &Checked<'_>) -> OrderStatus {
+    let placed = order.placed();
+    OrderStatus {
+        order_id: placed.order_id,
+        version: 1,
+        fingerprint: placed.fingerprint,
+        accepted_at: placed.accepted_at,
+        state: OrderState::Confirmed,
     }
 }
 

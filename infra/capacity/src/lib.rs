@@ -57,4 +57,4 @@ pub use rates::{BadRow, read_rates};
 pub use report::{Described, Milliseconds, Observed, Point, Report};
 pub use shape::{Phase, Shape};
 pub use target::{Target, TargetError};
-pub use verify::{Claims, ClaimsError, Finding, settled, verify};
+pub use verify::{Beside, Breach, Breaches, Claims, ClaimsError, Finding, Guarantee, settled, verify, verify_beside};

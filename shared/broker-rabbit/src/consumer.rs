@@ -185,6 +185,9 @@ impl Consume {
             };
             let tag = raw.delivery_tag;
             window.deliver(tag);
+            if failpoint::broken!(AckBeforeCommit) {
+                window.ack(tag);
+            }
             let (message, count) = wire::inbound(&mut raw);
             let settler = RabbitSettler { tag, window: Arc::clone(window), home: Arc::clone(&home) };
             let delivery = Delivery::new(message, raw.redelivered, count, Box::new(settler));

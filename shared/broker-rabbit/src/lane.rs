@@ -52,7 +52,8 @@ impl Lane {
             let Outbound { exchange, routing_key, properties, body } = outbound;
             // Every exchange has an alternate, so nothing ever comes back. `mandatory` is the tripwire for a topology
             // that somebody has damaged.
-            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let options =
+                BasicPublishOptions { mandatory: !failpoint::broken!(NoAlternate), ..BasicPublishOptions::default() };
             channel.basic_publish(exchange, routing_key, options, &body, properties).await?.await
         })
     }

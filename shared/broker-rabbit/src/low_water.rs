@@ -62,8 +62,9 @@ impl LowWater {
             self.beyond.pop_front();
             self.mark += 1;
         }
-        let (covered, singly): (Vec<u64>, Vec<u64>) =
-            std::mem::take(&mut self.acks).into_iter().partition(|tag| *tag <= self.mark);
+        let (covered, singly): (Vec<u64>, Vec<u64>) = std::mem::take(&mut self.acks)
+            .into_iter()
+            .partition(|tag| *tag <= self.mark || failpoint::broken!(AckOverUnsettled));
         Frames { nacks: std::mem::take(&mut self.nacks), acks: singly, up_to: covered.into_iter().max() }
     }
 

@@ -46,6 +46,7 @@ impl Settler for RabbitSettler {
                 Settle::Ack => settled(self.window.ack(self.tag)),
                 Settle::Requeue => settled(self.window.nack(self.tag)),
                 Settle::Retry { after, reason } => self.copy(self.home.retry(message, after, &reason)).await,
+                Settle::Park { .. } if failpoint::broken!(ParkedDropped) => settled(self.window.ack(self.tag)),
                 Settle::Park { reason } => self.copy(self.home.park(message, &reason)).await,
             }
         })

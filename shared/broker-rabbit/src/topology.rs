@@ -131,6 +131,9 @@ fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTable {
 }
 
 fn with_alternate() -> FieldTable {
+    if failpoint::broken!(NoAlternate) {
+        return FieldTable::default();
+    }
     table([("alternate-exchange", text(UNROUTED))])
 }
 

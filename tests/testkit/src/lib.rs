@@ -9,4 +9,5 @@ pub mod process;
 pub mod rabbit;
 pub mod redis;
 pub mod servers;
+pub mod vhost;
 pub mod wait;

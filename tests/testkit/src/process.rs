@@ -21,21 +21,27 @@ pub struct Process {
     begin: usize,
 }
 
-/// Names another binary than the one beside the tests: a release build, or one with failpoints.
-const BINARY: &str = "MILLPOND_TEST_BINARY";
-
-/// The binary under test: the one that `MILLPOND_TEST_BINARY` names, or that beside the tests in the target folder.
+/// The binary under test: beside the tests in the target folder.
 ///
 /// # Errors
 /// Where it has not been built; the message says how.
 pub fn binary() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os(BINARY) {
-        return Ok(PathBuf::from(named));
-    }
+    beside("millpond", "cargo build -p millpond (infra/test.sh does it)")
+}
+
+/// The same with failpoints in it.
+///
+/// # Errors
+/// Where it has not been built; the message says how.
+pub fn binary_with_failpoints() -> Result<PathBuf> {
+    beside("millpond-failpoints", "infra/prove.sh does it")
+}
+
+fn beside(name: &str, how: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("a test lies in the target folder's deps")?;
-    let binary = folder.join("millpond");
-    ensure!(binary.exists(), "{} is not built: cargo build -p millpond (infra/test.sh does it)", binary.display());
+    let binary = folder.join(name);
+    ensure!(binary.exists(), "{} is not built: {how}", binary.display());
     Ok(binary)
 }
 
@@ -44,7 +50,15 @@ pub fn binary() -> Result<PathBuf> {
 /// # Errors
 /// Where the binary can't be started.
 pub async fn run(folder: &Path, args: &[&str]) -> Result<(ExitStatus, String)> {
-    let output = Command::new(binary()?).args(args).current_dir(folder).stdin(Stdio::null()).output().await?;
+    run_binary(&binary()?, folder, args).await
+}
+
+/// The same of another binary.
+///
+/// # Errors
+/// Where it can't be started.
+pub async fn run_binary(binary: &Path, folder: &Path, args: &[&str]) -> Result<(ExitStatus, String)> {
+    let output = Command::new(binary).args(args).current_dir(folder).stdin(Stdio::null()).output().await?;
     let printed = [output.stdout, output.stderr].concat();
     Ok((output.status, String::from_utf8_lossy(&printed).into_owned()))
 }
@@ -55,20 +69,26 @@ impl Process {
     /// # Errors
     /// Where it can't be started.
     pub fn start(folder: &Path, name: &str, args: &[&str]) -> Result<Self> {
-        Self::start_with(folder, name, args, &[])
+        Self::start_binary(&binary()?, &[], folder, name, args)
     }
 
-    /// The same, with variables added to its environment.
+    /// The same of another binary, with variables in its environment.
     ///
     /// # Errors
     /// Where it can't be started.
-    pub fn start_with(folder: &Path, name: &str, args: &[&str], environment: &[(String, String)]) -> Result<Self> {
+    pub fn start_binary(
+        binary: &Path,
+        environment: &[(&str, &str)],
+        folder: &Path,
+        name: &str,
+        args: &[&str],
+    ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let begin = std::fs::read(&log).map_or(0, |earlier| earlier.len());
         let file = std::fs::File::options().create(true).append(true).open(&log)?;
-        let child = Command::new(binary()?)
+        let child = Command::new(binary)
             .args(args)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

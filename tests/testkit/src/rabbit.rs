@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::http::Http;
+use crate::vhost::Vhost;
 
 /// A virtual host, deleted with this value.
 #[derive(Debug)]
@@ -120,6 +121,11 @@ impl FreshVhost {
         Ok(connections.len())
     }
 
+    /// The same, to look into and to meddle with.
+    pub fn look(&self) -> Vhost {
+        Vhost::new(self.name.clone(), self.api.fresh())
+    }
+
     async fn call(&self, method: Method, kind: &str, rest: &str, body: &Value) -> Result<Value> {
         self.api.call(method, &format!("{kind}/{}{rest}", self.name), body).await
     }
@@ -147,7 +153,7 @@ fn variable(name: &str) -> String {
 
 /// The management API.
 #[derive(Debug)]
-struct Api {
+pub(crate) struct Api {
     http: Http,
     base: String,
     user: String,
@@ -156,7 +162,7 @@ struct Api {
 
 impl Api {
     /// `url` carries user and password.
-    fn new(url: &str) -> Result<Self> {
+    pub(crate) fn new(url: &str) -> Result<Self> {
         let (scheme, rest) = url.split_once("://").context("the API's URL has a scheme")?;
         let (credentials, host) = rest.split_once('@').context("the API's URL has user and password")?;
         let (user, _password) = credentials.split_once(':').context("the API's URL has a password")?;
@@ -174,7 +180,7 @@ impl Api {
         Self { http: Http::new(), base, user, authorization }
     }
 
-    async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+    pub(crate) async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         let url = format!("{}/{path}", self.base);
         let headers = [("authorization", self.authorization.as_str()), ("content-type", "application/json")];
         let sent = if body.is_null() { String::new() } else { body.to_string() };

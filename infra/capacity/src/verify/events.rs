@@ -54,11 +54,16 @@ impl<'a> Seen<'a> {
 
     /// Events of accepted requests that are not there.
     pub(super) fn missing(&self) -> u64 {
+        self.missing_by_request().map(|(_, missing)| u64::from(missing)).sum()
+    }
+
+    /// The accepted requests of which some are not there, and how many.
+    pub(super) fn missing_by_request(&self) -> impl Iterator<Item = (usize, u32)> {
         let missing = self.claims.accepted_events().map(|(n, count)| {
             let seen = self.by_number.get(n).copied().unwrap_or(0);
-            u64::from(count.saturating_sub(seen))
+            (n, count.saturating_sub(seen))
         });
-        missing.sum()
+        missing.filter(|(_, missing)| *missing > 0)
     }
 
     /// Events that nobody sent, or of a request that was refused.

@@ -6,23 +6,26 @@
 //! surplus makes up for a loss.
 
 mod audit;
+mod breach;
 mod claims;
 mod events;
 mod settled;
 mod stored;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sea_orm::DbErr;
 use serde::Serialize;
 use store::Databases;
+use uuid::Uuid;
 
+pub use breach::{Breach, Breaches, Guarantee};
 pub use claims::{Claims, ClaimsError};
 
 use audit::Audit;
 use events::Seen;
 
-/// What was found. `lost`, `duplicated`, `unexpected` and `oversold` are 0, or something is broken.
+/// What was found. `lost`, `duplicated`, `unexpected`, `oversold` and `unbalanced` are 0, or something is broken.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Finding {
     /// Orders that were answered 202.
@@ -51,12 +54,33 @@ pub struct Finding {
     pub unexpected: u64,
     /// Units promised beyond what there was.
     pub oversold: u64,
+    /// Articles whose row of stock is not the sum of its movements.
+    pub unbalanced: u64,
+    /// Accepted orders that wait in a parked queue or row, where the caller knows of them.
+    pub parked: u64,
+    /// What is behind these numbers, by the guarantee that it breaks.
+    pub breaches: Breaches,
+}
+
+/// What a caller knows beside the journals.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// Orders that are visibly parked: not done, and not lost.
+    pub parked: HashSet<Uuid>,
+    /// Every other key that was posted to these databases; `None` where orders of strangers are expected.
+    pub keys: Option<HashSet<String>>,
+}
+
+impl Beside {
+    fn expects(&self, key: &str) -> bool {
+        self.keys.as_ref().is_none_or(|keys| keys.contains(key))
+    }
 }
 
 impl Finding {
     /// Whether every promise was kept.
     pub fn is_clean(&self) -> bool {
-        self.lost == 0 && self.duplicated == 0 && self.unexpected == 0 && self.oversold == 0
+        self.lost == 0 && self.duplicated == 0 && self.unexpected == 0 && self.oversold == 0 && self.unbalanced == 0
     }
 }
 
@@ -66,12 +90,20 @@ impl Finding {
 /// # Errors
 /// The database's.
 pub async fn verify(claims: &Claims, databases: &Databases) -> Result<Finding, DbErr> {
-    let mut audit = Audit::new(claims);
+    verify_beside(std::slice::from_ref(claims), &Beside::default(), databases).await
+}
+
+/// As [`verify`], of several journals, and with what is known beside them.
+///
+/// # Errors
+/// The database's.
+pub async fn verify_beside(journals: &[Claims], beside: &Beside, databases: &Databases) -> Result<Finding, DbErr> {
+    let mut audit = Audit::new(journals, beside);
     for database in databases.databases() {
         stored::orders(database, &mut audit).await?;
         stored::stock(database, &mut audit).await?;
     }
-    if claims.sent_events() {
+    for claims in journals.iter().filter(|claims| claims.sent_events()) {
         let mut seen = Seen::new(claims);
         stored::event_ids(databases.analytics(), &mut seen).await?;
         audit.events(&seen, stored::events_counted(databases.analytics(), claims.run()).await?);

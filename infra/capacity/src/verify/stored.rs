@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
 use store::{Backend, Database, bind};
 use uuid::Uuid;
 
-use super::audit::{Audit, Line, Order, Stock};
+use super::audit::{Audit, Line, Moved, Order, Stock};
 use super::events::Seen;
 
 /// Orders of one chunk: some megabytes with everything that belongs to them.
@@ -127,13 +127,17 @@ fn movement(row: &QueryResult) -> Result<(Uuid, String, i64), DbErr> {
     Ok((id, row.try_get("", "sku")?, row.try_get("", "reserved_change")?))
 }
 
-/// Every row of stock, with the sum of what the ledger's movements of orders took of it.
+/// Every row of stock, with the sums of what the ledger's movements did to it.
 pub(super) async fn stock(database: &Database, audit: &mut Audit<'_>) -> Result<(), DbErr> {
     // Rows that one side lacks count too: movements of a SKU without stock, stock without movements.
     let sql = "SELECT region, sku, CAST(sum(on_hand) AS bigint) AS on_hand, CAST(sum(reserved) AS bigint) AS reserved, \
-               CAST(sum(shortfall) AS bigint) AS shortfall, CAST(sum(taken) AS bigint) AS taken FROM (\
-               SELECT region, sku, on_hand, reserved, shortfall, 0 AS taken FROM stock UNION ALL \
-               SELECT region, sku, 0, 0, 0, reserved_change FROM stock_movements WHERE kind = 'order') AS sides \
+               CAST(sum(shortfall) AS bigint) AS shortfall, CAST(sum(taken) AS bigint) AS taken, \
+               CAST(sum(moved_on_hand) AS bigint) AS moved_on_hand, \
+               CAST(sum(moved_reserved) AS bigint) AS moved_reserved FROM (\
+               SELECT region, sku, on_hand, reserved, shortfall, 0 AS taken, 0 AS moved_on_hand, 0 AS moved_reserved \
+               FROM stock UNION ALL \
+               SELECT region, sku, 0, 0, 0, CASE kind WHEN 'order' THEN reserved_change ELSE 0 END, on_hand_change, \
+               reserved_change FROM stock_movements) AS sides \
                GROUP BY region, sku";
     for row in rows(database, sql, []).await? {
         let stock = Stock {
@@ -141,6 +145,7 @@ pub(super) async fn stock(database: &Database, audit: &mut Audit<'_>) -> Result<
             reserved: row.try_get("", "reserved")?,
             shortfall: row.try_get("", "shortfall")?,
             taken: row.try_get("", "taken")?,
+            moved: Moved { on_hand: row.try_get("", "moved_on_hand")?, reserved: row.try_get("", "moved_reserved")? },
         };
         audit.stock(row.try_get("", "region")?, row.try_get("", "sku")?, stock);
     }

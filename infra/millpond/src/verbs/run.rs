@@ -16,6 +16,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(settings: Settings, roles: &BTreeSet<Role>) -> anyhow::Result<ExitCode> {
     service::telemetry::init(&settings.log)?;
+    let broken = failpoint::check().map_err(anyhow::Error::msg)?;
+    if !broken.is_empty() {
+        tracing::error!("a test build: these promises are broken on purpose: {}", broken.join(", "));
+    }
     settings.prepare_data()?;
     // One process that signs and reads status URLs needs no second one to agree with.
     let alone = roles.contains(&Role::Ingress) && roles.contains(&Role::Storefront);

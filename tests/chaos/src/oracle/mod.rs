@@ -1,117 +1,141 @@
-//! The oracle: what the harness knows, held against what a shop left behind. It runs outside of the system, when
-//! everything has come to rest, and trusts no counter of it.
+//! The oracle: from outside, whether every promise was kept.
+//!
+//! It reads journals, databases, Redis and queues as a stranger would, and shares no code with what a role decides. What a
+//! journal and the orders' tables can say is [`capacity::verify_beside`], the same judge that `millpond load verify` is;
+//! here stands what needs more than that.
+//!
+//! | guarantee | judged by |
+//! |---|---|
+//! | `Kept`: every 202 is in one terminal state, or visibly parked | journal against `orders`, `parked_messages`, `….parked`, unrouted |
+//! | `Ledger`: movements add up, nothing oversold or below zero | `stock` against `stock_movements` |
+//! | `Once`: no order, movement or event has its effect twice | movements against lines, keys against orders, ids against rollups |
+//! | `Attempted`: nothing that no client attempted | `orders`, `page_events_seen` against the journal |
+//! | `Rollups`: they equal a recount | `revenue_rollups_minute` against `orders`, `page_rollups_minute` against ids seen |
+//! | `Cached`: the cache says what the database says | statuses and versions in Redis against the rows |
+//! | `AtRest`: queues are empty, parked is what was poisoned | depths, parked messages and rows, the outbox |
+//!
+//! A 503 or a time-out may be either, and never twice.
+//!
+//! # When to ask
+//! At rest: [`capacity::settled`] says yes, and the published bounds are over. [`judge`] itself waits until the
+//! queues stand still.
+//!
+//! # Bounded
+//! Orders, statuses and ids are read in chunks. What stays in memory is a few bytes for each attempt, a sum for each
+//! article and minute, and what is parked, which is what was poisoned.
+//!
+//! Judging is pure and apart from reading (`Recount`, `compare…`, `rest::judge`), so that each guarantee has tests with evidence
+//! that violates it.
+
+mod beside;
+mod cached;
+mod evidence;
+mod parked;
+mod read;
+mod rest;
+mod revenue;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
+use anyhow::{Context as _, Result};
+use capacity::{Beside, Breaches, Claims};
 use serde::Serialize;
+use store::Databases;
+use testkit::vhost::Vhost;
 
-/// Everything that the oracle may look at.
-#[derive(Debug, Clone, Default)]
-pub struct Evidence {
-    /// The journals of the load's generators.
-    pub journals: Vec<PathBuf>,
-    /// The URL of each database, by the name that [`Region::database`] uses.
-    pub databases: BTreeMap<String, String>,
-    /// The database, of those, that holds what analytics counts.
-    pub analytics: String,
-    /// The regions of the shop.
-    pub regions: Vec<Region>,
-    /// The broker, with its virtual host.
-    pub broker_url: String,
-    /// Its management API, with user and password.
-    pub broker_api: String,
-    /// Redis.
-    pub redis_url: String,
-    /// In front of every key in it.
-    pub redis_prefix: String,
-    /// Every poisoned message that was put into a queue, and nothing else may be parked.
-    pub poison: Vec<Poison>,
-}
-
-/// A region of the shop.
-#[derive(Debug, Clone)]
-pub struct Region {
-    /// Its name, which its checkout queue carries.
-    pub name: String,
-    /// Its permanent number, a part of every order's id.
-    pub number: u16,
-    /// Which of the databases is its own.
-    pub database: String,
-}
-
-/// A message that was put into a queue to be parked.
-#[derive(Debug, Clone, Serialize)]
-pub struct Poison {
-    /// The queue that it went to.
-    pub queue: String,
-    /// Its AMQP `message_id`.
-    pub message_id: String,
-    /// What is wrong with it.
-    pub kind: String,
-}
+pub use capacity::{Breach, Guarantee};
+pub use evidence::{Evidence, Poison, PoisonEnd, Posted, Region};
 
 /// What was found.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Verdict {
-    /// Broken promises; empty where all were kept.
-    pub findings: Vec<Finding>,
+    /// Broken promises by guarantee, with their ids; empty where all were kept.
+    pub breaches: Breaches,
     /// Figures by name: accepted, confirmed, lost …
     pub counts: BTreeMap<String, u64>,
 }
 
-/// A broken promise.
-#[derive(Debug, Clone, Serialize)]
-pub struct Finding {
-    /// Which guarantee, `a` to `g`.
-    pub guarantee: char,
-    /// What was found, in a sentence.
-    pub text: String,
+impl Verdict {
+    /// Whether every promise was kept.
+    pub fn is_clean(&self) -> bool {
+        self.breaches.is_empty()
+    }
 }
 
-/// Why no verdict can be given.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A journal can't be read.
-    #[error(transparent)]
-    Journal(#[from] capacity::ClaimsError),
-    /// A database can't be read.
-    #[error("the database can't be read")]
-    Database(#[from] sea_orm::DbErr),
-    /// Anything else, with what was being done.
-    #[error("the evidence can't be read")]
-    Other(#[from] anyhow::Error),
+/// Where to look.
+struct Site<'a> {
+    databases: Databases,
+    broker: Vhost,
+    evidence: &'a Evidence,
 }
 
 /// Judges a shop that has come to rest.
 ///
 /// # Errors
-/// Where the evidence can't be read.
-pub async fn judge(evidence: &Evidence) -> Result<Verdict, Error> {
-    let mut config = store::Config::default();
-    config.database.clear();
-    for (name, url) in &evidence.databases {
-        config.database.insert(name.clone(), store::DatabaseConfig::at(url.clone()));
-    }
-    let databases = store::Databases::open(&config).map_err(anyhow::Error::from)?;
-    let mut verdict = Verdict::default();
-    for journal in &evidence.journals {
-        let claims = capacity::Claims::read(journal)?;
-        let found = capacity::verify(&claims, &databases).await?;
-        for (guarantee, name, count) in [
-            ('a', "lost", found.lost),
-            ('b', "oversold", found.oversold),
-            ('c', "duplicated", found.duplicated),
-            ('d', "unexpected", found.unexpected),
-        ] {
-            *verdict.counts.entry(name.to_owned()).or_default() += count;
-            if count > 0 {
-                let text = format!("{name}: {count} in {}", journal.display());
-                verdict.findings.push(Finding { guarantee, text });
+/// Where something can't be read, or the queues still move; never for what was found.
+pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
+    let journals: Vec<Claims> = evidence.journals.iter().map(|path| Claims::read(path)).collect::<Result<_, _>>()?;
+    let broker = Vhost::at(&evidence.broker_url, &evidence.broker_api)?;
+    let site = Site { databases: evidence.open()?, broker, evidence };
+    let verdict = site.judge(&journals).await;
+    site.databases.close().await;
+    verdict
+}
+
+/// Waits until all that the journals set off has probably arrived; `false` where `patience` was over before.
+///
+/// # Errors
+/// Where a journal or a database can't be read.
+pub async fn settled(evidence: &Evidence, patience: std::time::Duration) -> Result<bool> {
+    let journals: Vec<Claims> = evidence.journals.iter().map(|path| Claims::read(path)).collect::<Result<_, _>>()?;
+    let databases = evidence.open()?;
+    let all = async {
+        let mut look = tokio::time::interval(rest::LOOK_EVERY);
+        for claims in &journals {
+            while !capacity::settled(claims, &databases).await? {
+                look.tick().await;
             }
         }
-        *verdict.counts.entry("accepted".to_owned()).or_default() += found.accepted;
-    }
+        anyhow::Ok(())
+    };
+    let settled = match tokio::time::timeout(patience, all).await {
+        Ok(settled) => settled.map(|()| true),
+        Err(_elapsed) => Ok(false),
+    };
     databases.close().await;
-    Ok(verdict)
+    settled
+}
+
+impl Site<'_> {
+    async fn judge(&self, journals: &[Claims]) -> Result<Verdict> {
+        let queues =
+            rest::standing_still(&self.broker, &self.evidence.broker_url).await.context("the queues' depths")?;
+        let parked = parked::read(self, &queues).await.context("what is parked")?;
+        let keys = self.evidence.posted.iter().map(|posted| posted.key.clone()).collect();
+        let beside = Beside { parked: parked.orders().collect(), keys: Some(keys) };
+        let found = capacity::verify_beside(journals, &beside, &self.databases).await.context("the databases")?;
+        let counts = [
+            ("accepted", found.accepted),
+            ("confirmed", found.confirmed),
+            ("rejected", found.rejected),
+            ("parked", found.parked),
+            ("unknown_stored", found.unknown_stored),
+            ("unknown_absent", found.unknown_absent),
+            ("events_accepted", found.events_accepted),
+            ("events_counted", found.events_counted),
+            ("lost", found.lost),
+            ("duplicated", found.duplicated),
+            ("unexpected", found.unexpected),
+            ("oversold", found.oversold),
+            ("unbalanced", found.unbalanced),
+        ];
+        let counts = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        let mut breaches = found.breaches;
+        breaches.extend(beside::judge(self, &parked).await.context("orders beside the journals")?);
+        breaches.extend(revenue::judge(&self.databases).await.context("the revenue")?);
+        breaches.extend(cached::judge(self).await.context("the cache")?);
+        let outboxes = rest::outboxes(&self.databases).await.context("the outboxes")?;
+        breaches.extend(rest::judge(&queues, &parked, &outboxes, &self.evidence.poison));
+        Ok(Verdict { breaches, counts })
+    }
 }

@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// The level of every crate, as ARCHITECTURE.md draws it.
 fn level(name: &str) -> u8 {
     match name {
-        "model" => 0,
+        "model" | "failpoint" => 0,
         "events" | "broker" | "flow" => 1,
         "service" | "store" | "cache" | "broker-rabbit" | "broker-embedded" => 2,
         "worker" => 3,

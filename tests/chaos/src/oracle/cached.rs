@@ -1,0 +1,168 @@
+//! Whether the cache says what the database says. What it does not hold is fine: it may forget. What it holds is as
+//! committed, in state and version; a version that it saw of a product or of stock is one that the row has reached.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context as _, Result};
+use capacity::{Breaches, Guarantee};
+use model::RegionName;
+use redis::aio::MultiplexedConnection;
+use serde_json::Value as Json;
+use store::{Databases, bind};
+use uuid::Uuid;
+
+use super::Site;
+use super::read::rows;
+
+/// Keys that one look takes.
+const CHUNK: usize = 2_000;
+
+/// What one side says of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    version: i64,
+    state: String,
+}
+
+/// An order as the cache holds it: `VERSION JSON`, with the state in the JSON.
+fn parse(value: &str) -> Option<Said> {
+    let (version, body) = value.split_once(' ')?;
+    let body: Json = serde_json::from_str(body).ok()?;
+    Some(Said { version: version.parse().ok()?, state: body["state"].as_str()?.to_owned() })
+}
+
+fn compare_statuses(cached: &[(Uuid, String)], stored: &HashMap<Uuid, Said>) -> Breaches {
+    let mut breaches = Breaches::default();
+    for (id, value) in cached {
+        let (held, row) = (parse(value), stored.get(id));
+        if held.as_ref() != row || row.is_none() {
+            let expected = row.map_or_else(|| "nothing, as there is no row".to_owned(), |row| format!("{row:?}"));
+            breaches.add(Guarantee::Cached, format!("order {id}"), expected, format!("{value:?}"));
+        }
+    }
+    breaches
+}
+
+/// `seen` are versions that the cache has seen of `product:REGION:SKU` or `stock:REGION:SKU`.
+fn compare_versions(seen: &[(String, i64)], stored: &BTreeMap<String, i64>) -> Breaches {
+    let mut breaches = Breaches::default();
+    for (aggregate, version) in seen {
+        let row = stored.get(aggregate).copied().unwrap_or(0);
+        if *version > row {
+            breaches.add(Guarantee::Cached, aggregate, format!("at most version {row}"), version.to_string());
+        }
+    }
+    breaches
+}
+
+/// Reads both sides and compares.
+pub(super) async fn judge(site: &Site<'_>) -> Result<Breaches> {
+    let client = redis::Client::open(site.evidence.redis_url.as_str())?;
+    let mut redis = client.get_multiplexed_async_connection().await.context("Redis, which has to be back by now")?;
+    let mut breaches = Breaches::default();
+    let prefix = format!("{}order:", site.evidence.redis_prefix);
+    for keys in keys(&mut redis, &prefix).await?.chunks(CHUNK) {
+        let cached = values(&mut redis, &prefix, keys).await?;
+        let cached: Vec<(Uuid, String)> =
+            cached.into_iter().filter_map(|(id, value)| Some((id.parse().ok()?, value))).collect();
+        breaches.extend(compare_statuses(&cached, &statuses(&site.databases, &cached).await?));
+    }
+    let prefix = format!("{}seen:", site.evidence.redis_prefix);
+    let mut seen = Vec::new();
+    for keys in keys(&mut redis, &prefix).await?.chunks(CHUNK) {
+        let found = values(&mut redis, &prefix, keys).await?;
+        // `AGGREGATE>TAG`: one for each tag of the aggregate.
+        seen.extend(found.into_iter().filter_map(|(key, version)| {
+            let aggregate = key.split_once('>').map_or(key.as_str(), |(aggregate, _)| aggregate).to_owned();
+            Some((aggregate, version.parse().ok()?))
+        }));
+    }
+    breaches.extend(compare_versions(&seen, &versions(&site.databases).await?));
+    Ok(breaches)
+}
+
+/// Every key with this prefix: some 60 bytes for each order that the cache still holds.
+async fn keys(redis: &mut MultiplexedConnection, prefix: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut cursor = 0_u64;
+    loop {
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(CHUNK);
+        let (next, keys): (u64, Vec<String>) = scan.query_async(redis).await?;
+        found.extend(keys);
+        cursor = next;
+        if cursor == 0 {
+            found.sort_unstable();
+            found.dedup();
+            return Ok(found);
+        }
+    }
+}
+
+/// What the keys hold now, without their prefix; one that ran out meanwhile is left out.
+async fn values(redis: &mut MultiplexedConnection, prefix: &str, keys: &[String]) -> Result<Vec<(String, String)>> {
+    let held: Vec<Option<String>> = redis::cmd("MGET").arg(keys).query_async(redis).await?;
+    let named = keys.iter().map(|key| key.strip_prefix(prefix).unwrap_or(key).to_owned());
+    Ok(named.zip(held).filter_map(|(key, value)| Some((key, value?))).collect())
+}
+
+async fn statuses(databases: &Databases, cached: &[(Uuid, String)]) -> Result<HashMap<Uuid, Said>> {
+    let mut stored = HashMap::with_capacity(cached.len());
+    for database in databases.databases() {
+        let ids = [bind::uuids(cached.iter().map(|(id, _)| *id))];
+        for row in rows(database, "SELECT id, version, state FROM orders WHERE id = ANY($1)", ids).await? {
+            let said = Said { version: row.try_get("", "version")?, state: row.try_get("", "state")? };
+            stored.insert(row.try_get("", "id")?, said);
+        }
+    }
+    Ok(stored)
+}
+
+/// The versions of every product and of all stock: a catalogue, which fits into memory.
+async fn versions(databases: &Databases) -> Result<BTreeMap<String, i64>> {
+    let names: BTreeMap<i32, RegionName> =
+        databases.regions().map(|region| (i32::from(region.number.0), region.name.clone())).collect();
+    let mut versions = BTreeMap::new();
+    for database in databases.databases() {
+        let sql = "SELECT 'product' AS kind, region, sku, version FROM products UNION ALL \
+                   SELECT 'stock', region, sku, version FROM stock";
+        for row in rows(database, sql, []).await? {
+            let (kind, sku): (String, String) = (row.try_get("", "kind")?, row.try_get("", "sku")?);
+            if let Some(region) = names.get(&row.try_get("", "region")?) {
+                versions.insert(format!("{kind}:{region}:{sku}"), row.try_get("", "version")?);
+            }
+        }
+    }
+    Ok(versions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaches(cached: &str, row: Option<(i64, &str)>) -> u64 {
+        let id = Uuid::from_u128(7);
+        let stored = row.map(|(version, state)| (id, Said { version, state: state.to_owned() }));
+        compare_statuses(&[(id, cached.to_owned())], &stored.into_iter().collect()).of(Guarantee::Cached)
+    }
+
+    #[test]
+    fn a_status_that_is_held_is_the_rows_in_state_and_version() {
+        let confirmed = r#"1 {"order_id": "…", "version": 1, "state": "confirmed"}"#;
+        assert_eq!(breaches(confirmed, Some((1, "confirmed"))), 0);
+        assert_eq!(breaches(confirmed, Some((1, "rejected"))), 1, "told before the commit");
+        assert_eq!(breaches(confirmed, Some((2, "released"))), 1, "older than the bound allows");
+        assert_eq!(breaches(confirmed, None), 1, "of an order that is nowhere");
+        assert_eq!(breaches("garbage", Some((1, "confirmed"))), 1);
+    }
+
+    #[test]
+    fn the_cache_has_seen_no_version_that_the_row_has_not_reached() {
+        let stored = BTreeMap::from([("stock:eu:MUG".to_owned(), 4)]);
+        let breaches = |aggregate: &str, version| {
+            compare_versions(&[(aggregate.to_owned(), version)], &stored).of(Guarantee::Cached)
+        };
+        assert_eq!((breaches("stock:eu:MUG", 3), breaches("stock:eu:MUG", 4)), (0, 0));
+        assert_eq!((breaches("stock:eu:MUG", 5), breaches("stock:eu:PEN", 1)), (1, 1));
+    }
+}

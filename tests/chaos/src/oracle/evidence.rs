@@ -1,0 +1,102 @@
+//! What the oracle is told: where to look, and what the harness did beside the journals.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use model::RegionNumber;
+use serde::Serialize;
+use store::{Config, DatabaseConfig, Databases, RegionConfig};
+use uuid::Uuid;
+
+/// A statement over everything that a long run left behind takes its time, milliseconds.
+const STATEMENT_TIMEOUT_MS: u64 = 300_000;
+
+/// Everything that the oracle may look at.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// The journals of the load's generators.
+    pub journals: Vec<PathBuf>,
+    /// The URL of each database, by the name that [`Region::database`] uses.
+    pub databases: BTreeMap<String, String>,
+    /// The database, of those, that holds what analytics counts.
+    pub analytics: String,
+    /// The regions of the shop.
+    pub regions: Vec<Region>,
+    /// The broker, with its virtual host.
+    pub broker_url: String,
+    /// Its management API, with user and password.
+    pub broker_api: String,
+    /// Redis.
+    pub redis_url: String,
+    /// In front of every key in it.
+    pub redis_prefix: String,
+    /// Every poisoned message; nothing else may be parked.
+    pub poison: Vec<Poison>,
+    /// Orders that were posted beside the journals. Whatever else is found was attempted by nobody.
+    pub posted: Vec<Posted>,
+}
+
+/// A region of the shop.
+#[derive(Debug, Clone)]
+pub struct Region {
+    /// Its name, which its checkout queue carries.
+    pub name: String,
+    /// Its permanent number, a part of every order's id.
+    pub number: u16,
+    /// Which of the databases is its own.
+    pub database: String,
+}
+
+/// A message that can't be handled.
+#[derive(Debug, Clone, Serialize)]
+pub struct Poison {
+    /// Its home queue.
+    pub queue: String,
+    /// Its AMQP `message_id`; of an order that was posted over HTTP, the order's id.
+    pub message_id: String,
+    /// What is wrong with it.
+    pub kind: String,
+    /// Where it has to be: parked, or (a version that nobody knows yet) on a rung of the retry ladder for ever.
+    pub end: PoisonEnd,
+}
+
+/// Where poison ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoisonEnd {
+    /// Visibly parked.
+    #[default]
+    Parked,
+    /// Waiting for a release that knows it.
+    Waiting,
+}
+
+/// An order that was posted by hand.
+#[derive(Debug, Clone, Serialize)]
+pub struct Posted {
+    /// Its `Idempotency-Key`.
+    pub key: String,
+    /// Its id, where it was answered 202: then it has to have an end.
+    pub accepted: Option<Uuid>,
+}
+
+impl Evidence {
+    pub(super) fn open(&self) -> Result<Databases> {
+        let limited = |url: &String| DatabaseConfig {
+            max_connections: 2,
+            statement_timeout_ms: STATEMENT_TIMEOUT_MS,
+            ..DatabaseConfig::at(url.clone())
+        };
+        let region = |region: &Region| {
+            let (name, number) = (region.name.parse()?, RegionNumber(region.number));
+            anyhow::Ok(RegionConfig { name, number, database: region.database.clone() })
+        };
+        let config = Config {
+            region: self.regions.iter().map(region).collect::<Result<_>>()?,
+            database: self.databases.iter().map(|(name, url)| (name.clone(), limited(url))).collect(),
+            analytics: self.analytics.clone(),
+        };
+        Ok(Databases::open(&config)?)
+    }
+}

@@ -1,0 +1,121 @@
+//! Short plays, each with the fault that shows a broken promise. Every one is played twice: broken and whole.
+
+use anyhow::Result;
+use chaos::oracle::{Poison, PoisonEnd};
+use failpoint::Point;
+use serde_json::json;
+use testkit::wait;
+
+use crate::stage::{CHECKOUT_QUEUE, Stage};
+
+const MUG: [&str; 2] = ["--sku", "MUG"];
+const CONFIRMED: &str = "SELECT count(*) AS count FROM orders WHERE state = 'confirmed'";
+
+/// Orders that checkout has in hand and can't finish, because another holds its row of stock; then it is killed.
+pub(crate) async fn killed_with_orders_in_hand(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    stage.load(100, &MUG).await?;
+    let held = stage.lock("MUG").await?;
+    stage.start("checkout").await?;
+    stage.until_handed_out(CHECKOUT_QUEUE).await?;
+    stage.kill("checkout").await?;
+    drop(held);
+    Ok(())
+}
+
+/// A queue whose operator allows it few messages.
+pub(crate) async fn a_queue_that_is_full(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    let few = json!({"max-length": 10});
+    stage.broker.set_policy("few", "^millpond\\.checkout\\.main\\.v1$", few).await?;
+    stage.load(200, &MUG).await?;
+    stage.look().clear_policy("few").await
+}
+
+/// Two batches at a time, one order each; the first waits for a lock while others pass it, then checkout is killed.
+pub(crate) async fn overtaken_and_killed(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    stage.post("first", "PEN", None).await?;
+    stage.load(20, &MUG).await?;
+    let held = stage.lock("PEN").await?;
+    stage.start("checkout").await?;
+    stage.until_count(20, CONFIRMED).await?;
+    // Another one after them: when it is done, their acks have left.
+    stage.post("last", "MUG", None).await?;
+    stage.until_count(21, CONFIRMED).await?;
+    stage.kill("checkout").await?;
+    drop(held);
+    Ok(())
+}
+
+/// Somebody removes the binding between the exchange of orders and checkout's queue.
+pub(crate) async fn a_binding_that_is_gone(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    stage.look().unbind("millpond.orders.v1", CHECKOUT_QUEUE, "order.placed.main").await?;
+    stage.load(30, &MUG).await?;
+    let unrouted = "millpond.unrouted";
+    for message in stage.look().peek(unrouted, 100).await? {
+        let (queue, message_id) = (unrouted.to_owned(), message.id);
+        stage.poison.push(Poison { queue, message_id, kind: "unrouted".to_owned(), end: PoisonEnd::Parked });
+    }
+    Ok(())
+}
+
+/// Somebody puts what is no order into checkout's queue.
+pub(crate) async fn a_message_that_is_no_order(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    stage.start("checkout").await?;
+    stage.look().put_by_hand(CHECKOUT_QUEUE, "by-hand", "{ not JSON").await?;
+    stage.poisoned("by-hand", "bad JSON");
+    stage.load(20, &MUG).await?;
+    stage.until_handed_out(CHECKOUT_QUEUE).await
+}
+
+/// Checkout dies after the commit of orders and before their acks: they are delivered again.
+pub(crate) async fn orders_delivered_twice(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    stage.load(100, &MUG).await?;
+    stage.launch("checkout", Some(Point::DieAfterCommit))?;
+    stage.until_dead("checkout").await
+}
+
+/// Analytics dies after the commit of page events and before their acks.
+pub(crate) async fn events_delivered_twice(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    let events = ["--events", "batch", "--events-per-request", "20", "--orders-share", "0.5"];
+    stage.load(60, &[&MUG[..], &events].concat()).await?;
+    stage.launch("analytics", Some(Point::DieAfterCommit))?;
+    stage.until_dead("analytics").await
+}
+
+/// More orders than units, and no CHECK behind the allocation.
+pub(crate) async fn sold_out(stage: &mut Stage) -> Result<()> {
+    stage.execute("ALTER TABLE stock DROP CONSTRAINT stock_reserved_within_on_hand").await?;
+    stage.start("ingress").await?;
+    stage.start("checkout").await?;
+    stage.load(50, &["--sku", "RARE"]).await
+}
+
+/// Nothing but sales.
+pub(crate) async fn a_sale(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    stage.start("checkout").await?;
+    stage.load(50, &MUG).await
+}
+
+/// The exchange that facts go to is deleted under the relay.
+pub(crate) async fn an_exchange_that_is_gone(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    stage.start("relay").await?;
+    stage.until_count(1, "SELECT 1 - count(*) AS count FROM outbox").await?;
+    stage.load(50, &MUG).await?;
+    stage.broker.delete_exchange("millpond.facts.v1").await?;
+    stage.start("checkout").await?;
+    stage.until_count(50, "SELECT count(*) AS count FROM orders").await?;
+    wait::until("the relay has tried", || async {
+        let gone = stage.count("SELECT count(*) AS count FROM outbox").await.ok()? == 0;
+        (gone || stage.log("relay").contains("is held")).then_some(())
+    })
+    .await?;
+    stage.stop("relay").await
+}
