@@ -24,7 +24,9 @@ enum End {
     /// In the middle of a piece.
     Cut,
     /// The COMMIT was passed on. With `settled` its answer is awaited, so that it certainly took effect.
-    Committed { settled: bool },
+    Committed {
+        settled: bool,
+    },
     Struck(Strike),
 }
 

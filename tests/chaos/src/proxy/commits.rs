@@ -23,7 +23,8 @@ pub(super) struct Commits {
 impl Commits {
     /// Takes the next bytes; whether a COMMIT is complete with them.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> bool {
-        bytes.iter().fold(false, |seen, byte| self.take(*byte) || seen)
+        // All of them are taken, whatever is among them.
+        bytes.iter().filter(|byte| self.take(**byte)).count() > 0
     }
 
     fn take(&mut self, byte: u8) -> bool {
@@ -93,7 +94,8 @@ mod tests {
     #[test]
     fn what_only_looks_like_a_commit_is_none() {
         let mut commits = started();
-        for other in [message(b'P', b"COMMIT\0"), message(QUERY, b"COMMIT AND CHAIN\0"), message(QUERY, b"ROLLBACK\0")] {
+        for other in [message(b'P', b"COMMIT\0"), message(QUERY, b"COMMIT AND CHAIN\0"), message(QUERY, b"ROLLBACK\0")]
+        {
             assert!(!commits.feed(&other));
         }
         assert!(commits.feed(&message(QUERY, b"commit;\0")));
