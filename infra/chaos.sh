@@ -20,11 +20,11 @@ as_root() {
 # The servers come with the first start of infra/services.sh; faketime steps the clock of one process.
 install_faketime() {
   compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null && return
-  command -v apt-get >/dev/null && as_root true 2>/dev/null || return 0
+  if ! command -v apt-get >/dev/null || ! as_root true 2>/dev/null; then return 0; fi
   say "installing faketime"
-  as_root apt-get -o DPkg::Lock::Timeout=300 update -q >/dev/null &&
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q \
-      --no-install-recommends faketime >/dev/null || say "faketime could not be installed"
+  as_root apt-get -o DPkg::Lock::Timeout=300 update -q >/dev/null || true
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q \
+    --no-install-recommends faketime >/dev/null || say "faketime could not be installed"
 }
 
 # With failpoints, for poison that panics or aborts; under a name of its own, so that nobody takes it for the binary that
@@ -32,7 +32,7 @@ install_faketime() {
 build() {
   local profile=${CHAOS_PROFILE:-release} folder
   folder=$profile
-  [ "$profile" = dev ] && folder=debug
+  if [ "$profile" = dev ]; then folder=debug; fi
   built=$(cargo metadata --format-version 1 --no-deps --manifest-path "$root/Cargo.toml" |
     sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$folder
   cargo build --manifest-path "$root/Cargo.toml" --profile "$profile" -p millpond --features failpoints

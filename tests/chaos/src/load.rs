@@ -1,5 +1,6 @@
 //! `millpond load` beside the client: orders and page events at planned times, with its journal.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ pub struct Load {
 pub struct Loaded {
     /// Requests that were taken.
     pub accepted: u64,
-    /// Requests that were answered otherwise.
-    pub refused: u64,
+    /// Requests that were answered otherwise, by status.
+    pub refused: BTreeMap<u16, u64>,
     /// Requests without an answer.
     pub unanswered: u64,
     /// Arrivals for which there was no connection.

@@ -140,7 +140,7 @@ impl Report {
             failures,
             verdict,
             unrest,
-            load: [load.accepted, load.refused, load.unanswered, load.not_sent],
+            load: [load.accepted, load.refused.values().sum(), load.unanswered, load.not_sent],
             client: [client.accepted.len() as u64, client.again, client.refused],
             deaths,
             faults,
