@@ -40,13 +40,13 @@ impl Vhost {
         Ok(Self::new(name.to_owned(), Api::new(api_url)?))
     }
 
-    /// The name of every queue.
+    /// The name of every durable queue: the others are of connections, which alone may look into them.
     ///
     /// # Errors
     /// The management API's.
     pub async fn queues(&self) -> Result<Vec<String>> {
         let told = self.call(Method::GET, "queues", "", &Value::Null).await?;
-        let names = told.as_array().context("a list of queues")?.iter();
+        let names = told.as_array().context("a list of queues")?.iter().filter(|queue| queue["durable"] == true);
         Ok(names.filter_map(|queue| queue["name"].as_str().map(ToOwned::to_owned)).collect())
     }
 

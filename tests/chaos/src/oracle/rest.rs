@@ -36,12 +36,18 @@ pub(super) async fn standing_still(vhost: &Vhost, url: &str) -> Result<BTreeMap<
 async fn still(vhost: &Vhost, broker: &dyn Broker) -> Result<BTreeMap<String, u64>> {
     let mut look = interval(LOOK_EVERY);
     let begun = Instant::now();
-    let (mut last, mut since) = (BTreeMap::new(), begun);
+    let (mut last, mut since, mut why) = (BTreeMap::new(), begun, String::new());
     while begun.elapsed() < PATIENCE {
         look.tick().await;
         let queues: Vec<QueueName> = vhost.queues().await?.into_iter().map(QueueName::new).collect();
-        // Not connected yet, or a queue was deleted in between: the next look tells.
-        let Ok(depths) = broker.depths(&queues).await else { continue };
+        let depths = match broker.depths(&queues).await {
+            Ok(depths) => depths,
+            // Not connected yet, or a queue was deleted in between: the next look tells.
+            Err(error) => {
+                why = error.to_string();
+                continue;
+            }
+        };
         let depths = depths.into_iter().map(|depth| (depth.queue.to_string(), depth.ready)).collect();
         if depths != last {
             (last, since) = (depths, Instant::now());
@@ -49,7 +55,7 @@ async fn still(vhost: &Vhost, broker: &dyn Broker) -> Result<BTreeMap<String, u6
             return Ok(last);
         }
     }
-    bail!("the queues still move after {PATIENCE:?}: it is too early to judge. At last they held {last:?}")
+    bail!("the queues still move after {PATIENCE:?}: it is too early to judge. At last they held {last:?} {why}")
 }
 
 /// How many rows each database's outbox holds.
