@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::{Child, Command};
 
 use crate::http::Http;
@@ -43,6 +43,19 @@ fn beside(name: &str, how: &str) -> Result<PathBuf> {
     let binary = folder.join(name);
     ensure!(binary.exists(), "{} is not built: {how}", binary.display());
     Ok(binary)
+}
+
+/// Whether a file holds `text` anywhere. By grep: a debug build that looks through a binary takes seconds.
+///
+/// # Errors
+/// Where the file can't be read.
+pub fn contains(file: &Path, text: &str) -> Result<bool> {
+    let found = std::process::Command::new("grep").args(["-q", "-a", "-F", "-e", text]).arg(file).status()?;
+    match found.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => bail!("grep could not read {}", file.display()),
+    }
 }
 
 /// Runs a verb to its end: exit status, and what it printed on both streams.

@@ -253,6 +253,10 @@ impl<'a> Audit<'a> {
         for (n, claim) in run.claims.all().iter().enumerate().filter(|(_, claim)| claim.is_order()) {
             match claim.fate {
                 Fate::Unknown if run.met[n] == 0 => self.finding.unknown_absent += 1,
+                Fate::Accepted if run.ended[n] && self.beside.parked.contains(&claim.id) => {
+                    self.finding.lost += 1;
+                    self.breach(Guarantee::Kept, format!("order {}", claim.id), "one end", "a row, and it parked");
+                }
                 Fate::Accepted if run.ended[n] => {}
                 Fate::Accepted if self.beside.parked.contains(&claim.id) => self.finding.parked += 1,
                 // In no state, in one that is not an end, or under an id that was not the promised one.

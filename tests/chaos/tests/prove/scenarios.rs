@@ -6,7 +6,7 @@ use failpoint::Point;
 use serde_json::json;
 use testkit::wait;
 
-use crate::stage::{CHECKOUT_QUEUE, Stage};
+use crate::stage::{CHECKOUT_QUEUE, SHORT, Stage};
 
 const MUG: [&str; 2] = ["--sku", "MUG"];
 const CONFIRMED: &str = "SELECT count(*) AS count FROM orders WHERE state = 'confirmed'";
@@ -53,6 +53,8 @@ pub(crate) async fn a_binding_that_is_gone(stage: &mut Stage) -> Result<()> {
     stage.start("ingress").await?;
     stage.look().unbind("millpond.orders.v1", CHECKOUT_QUEUE, "order.placed.main").await?;
     stage.load(30, &MUG).await?;
+    // They stay where they are, in plain sight: nothing more will come of them.
+    stage.patience = SHORT;
     let unrouted = "millpond.unrouted";
     for message in stage.look().peek(unrouted, 100).await? {
         let (queue, message_id) = (unrouted.to_owned(), message.id);
@@ -103,14 +105,17 @@ pub(crate) async fn a_sale(stage: &mut Stage) -> Result<()> {
     stage.load(50, &MUG).await
 }
 
-/// The exchange that facts go to is deleted under the relay.
+/// The exchange that facts go to is deleted under the relay, while checkout waits for a lock: whoever starts later would
+/// declare it again.
 pub(crate) async fn an_exchange_that_is_gone(stage: &mut Stage) -> Result<()> {
     stage.start("ingress").await?;
     stage.start("relay").await?;
     stage.until_count(1, "SELECT 1 - count(*) AS count FROM outbox").await?;
+    stage.start("checkout").await?;
+    let held = stage.lock("MUG").await?;
     stage.load(50, &MUG).await?;
     stage.broker.delete_exchange("millpond.facts.v1").await?;
-    stage.start("checkout").await?;
+    drop(held);
     stage.until_count(50, "SELECT count(*) AS count FROM orders").await?;
     wait::until("the relay has tried", || async {
         let gone = stage.count("SELECT count(*) AS count FROM outbox").await.ok()? == 0;

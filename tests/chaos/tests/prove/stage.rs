@@ -26,12 +26,16 @@ use tokio::process::Command;
 pub(crate) const VARIABLE: &str = "MILLPOND_FAILPOINTS";
 /// Where the region's orders wait.
 pub(crate) const CHECKOUT_QUEUE: &str = "millpond.checkout.main.v1";
+/// How long to wait for what will never come.
+pub(crate) const SHORT: Duration = Duration::from_secs(5);
 /// What is started at the latest before the verdict.
 const ROLES: [&str; 5] = ["ingress", "checkout", "relay", "analytics", "invalidation"];
 
 /// A shop.
 pub(crate) struct Stage {
     broken: Option<Point>,
+    /// How long everything may take to come to rest.
+    pub(crate) patience: Duration,
     http: Http,
     api_key: String,
     pub(crate) databases: Databases,
@@ -77,6 +81,7 @@ impl Stage {
         config.database.insert("main".to_owned(), limited);
         let mut stage = Self {
             broken,
+            patience: if broken.is_some() { SHORT } else { wait::DEADLINE },
             http: Http::new(),
             api_key: String::new(),
             databases: Databases::open(&config)?,
@@ -265,8 +270,7 @@ impl Stage {
             self.start(role).await?;
         }
         let evidence = self.evidence()?;
-        let patience = if self.broken.is_some() { Duration::from_secs(5) } else { wait::DEADLINE };
-        settled(&evidence, patience).await?;
+        settled(&evidence, self.patience).await?;
         judge(&evidence).await
     }
 

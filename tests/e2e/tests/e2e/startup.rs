@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use testkit::http::Http;
-use testkit::process::{Process, run};
+use testkit::process::{Process, binary, contains, run};
 
 /// Runs `millpond ARGS` in a folder with an API key and `millpond.toml` as given; status and everything printed.
 async fn millpond(configuration: &str, args: &[&str]) -> Result<(bool, String)> {
@@ -107,5 +107,14 @@ async fn a_product_file_with_bad_lines_is_imported_not_at_all_and_each_is_named(
     std::fs::write(folder.path().join("p.csv"), "sku,title,price,on_hand\nMUG,A mug,12.50,5\n")?;
     let printed = crate::shop::verb(folder.path(), &["import", "p.csv"]).await?;
     assert!(printed.contains("1 created"), "the first line of the bad file was not kept: {printed}");
+    Ok(())
+}
+
+#[test]
+fn the_binary_that_is_shipped_can_break_no_promise_on_purpose() -> Result<()> {
+    // `infra/prove.sh` shows that both are in a binary with failpoints.
+    for text in ["MILLPOND_FAILPOINTS", "ack-before-commit"] {
+        assert!(!contains(&binary()?, text)?, "{text} is in it: it was built with the feature `failpoints`");
+    }
     Ok(())
 }

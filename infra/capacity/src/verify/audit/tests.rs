@@ -238,6 +238,12 @@ fn an_accepted_order_that_is_visibly_parked_is_not_lost() {
     audit.stock(1, "MUG".to_owned(), sold(2));
     let found = audit.finish();
     assert!(found.is_clean() && found.parked == 1, "{found:?}");
+    let twice = Beside { parked: HashSet::from([id("run-0"), id("run-2")].map(OrderId::as_uuid)), ..beside };
+    let mut audit = Audit::new(std::slice::from_ref(&claims), &twice);
+    for key in ["run-0", "run-1"] {
+        audit.order(&order(key), &[line("MUG", 1, 1)]);
+    }
+    assert_eq!(audit.finish().breaches.of(Guarantee::Kept), 1, "but not both parked and at its end");
 }
 
 #[test]

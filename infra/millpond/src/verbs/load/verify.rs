@@ -14,6 +14,8 @@ use super::args::VerifyArgs;
 use super::observe;
 use crate::settings::Settings;
 
+/// Breaches that are printed; the report has more.
+const NAMED: usize = 20;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The finding as scripts read it: its fields, and the run that it is about.
@@ -91,9 +93,11 @@ fn table(judged: &Judged<'_>) -> String {
     number("duplicated", finding.duplicated);
     number("unexpected", finding.unexpected);
     number("oversold", finding.oversold);
+    number("unbalanced", finding.unbalanced);
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let lines: Vec<String> = rows.iter().map(|(name, value)| format!("  {name:<width$}  {value}")).collect();
-    lines.join("\n")
+    let named = finding.breaches.named().iter().take(NAMED).map(|breach| format!("  {breach}"));
+    lines.into_iter().chain(named).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -106,7 +110,9 @@ mod tests {
         let judged = Judged { run: "load-a", complete: false, clean: finding.is_clean(), finding: &finding };
         let json = serde_json::to_value(&judged).unwrap();
         assert_eq!((&json["clean"], &json["lost"], &json["run"]), (&false.into(), &1.into(), &"load-a".into()));
-        for field in ["accepted", "duplicated", "unexpected", "oversold", "states", "unknown_stored"] {
+        for field in
+            ["accepted", "duplicated", "unexpected", "oversold", "unbalanced", "states", "unknown_stored", "breaches"]
+        {
             assert!(!json[field].is_null(), "{field}");
         }
         assert!(table(&judged).contains("is cut off"), "{}", table(&judged));
