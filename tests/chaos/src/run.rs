@@ -222,6 +222,7 @@ impl Player {
             target: planned.target,
             begun_s,
             ended_s: begun_s,
+            met: None,
             not_injected: None,
             not_undone: None,
             recovery: Recovery::default(),
@@ -237,6 +238,7 @@ impl Player {
                 }
                 happened.not_undone = self.undo(&mut *fault).await.err().map(|error| format!("{error:#}"));
                 happened.ended_s = self.now();
+                happened.met = fault.met();
             }
         }
         self.tell(&happened);
@@ -260,11 +262,12 @@ impl Player {
     }
 
     fn tell(&self, happened: &Happened) {
-        let Happened { class, target, begun_s, ended_s, not_injected, not_undone, .. } = happened;
+        let Happened { class, target, begun_s, ended_s, met, not_injected, not_undone, .. } = happened;
         let failed = not_injected.iter().map(|why| format!("; NOT INJECTED: {why}"));
         let failed = failed.chain(not_undone.iter().map(|why| format!("; NOT UNDONE: {why}")));
         let failed = failed.collect::<String>();
-        (self.say)(&format!("{begun_s:7.1} to {ended_s:7.1} s  {:<20} {target}{failed}", class.name()));
+        let met = met.map(|met| format!(", struck {met}")).unwrap_or_default();
+        (self.say)(&format!("{begun_s:7.1} to {ended_s:7.1} s  {:<20} {target}{met}{failed}", class.name()));
     }
 }
 

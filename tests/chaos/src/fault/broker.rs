@@ -1,6 +1,7 @@
 //! RabbitMQ: killed, frozen, alarmed, out of disk; its queues, bindings and deliveries meddled with.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +11,7 @@ use testkit::servers::Server;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fault, nothing};
+use super::{Fault, first, nothing};
 use crate::world::World;
 
 /// Ended by a signal, and started again with its data.
@@ -126,11 +127,13 @@ pub(super) struct Duplicated {
     dice: u64,
     stop: CancellationToken,
     passing: Option<JoinSet<Result<()>>>,
+    /// Copies that reached checkout's queue.
+    copies: Arc<AtomicU64>,
 }
 
 impl Duplicated {
     pub(super) fn new(dice: u64) -> Self {
-        Self { dice, stop: CancellationToken::new(), passing: None }
+        Self { dice, stop: CancellationToken::new(), passing: None, copies: Arc::default() }
     }
 }
 
@@ -138,13 +141,15 @@ impl Fault for Duplicated {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         let (world, dice, stop) = (Arc::clone(world), self.dice, self.stop.clone());
         let mut passing = JoinSet::new();
-        passing.spawn(async move { world.duplicate(dice, stop).await });
+        let copies = Arc::clone(&self.copies);
+        passing.spawn(async move { world.duplicate(dice, &copies, stop).await });
         self.passing = Some(passing);
         nothing()
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
+            first(|| self.copies.load(Ordering::Relaxed)).await;
             self.stop.cancel();
             let passed = match self.passing.take() {
                 Some(mut passing) => passing.join_next().await.transpose()?.unwrap_or(Ok(())),
@@ -153,5 +158,9 @@ impl Fault for Duplicated {
             world.restore_topology().await?;
             passed
         })
+    }
+
+    fn met(&self) -> Option<u64> {
+        Some(self.copies.load(Ordering::Relaxed))
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use futures::future::BoxFuture;
 use testkit::servers::Server;
 
-use super::{Fault, nothing};
+use super::{Fault, first, nothing};
 use crate::world::World;
 
 /// SIGSTOP of the postmaster and of every backend.
@@ -52,17 +52,31 @@ impl Fault for BackendsKilled {
 }
 
 /// The client never learns whether its COMMIT was one.
-pub(super) struct CommitCut;
+#[derive(Debug, Default)]
+pub(super) struct CommitCut {
+    before: u64,
+    met: u64,
+}
 
 impl Fault for CommitCut {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        self.before = world.proxies.postgres.commits_cut();
         world.proxies.postgres.cut_commits(true);
         nothing()
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        world.proxies.postgres.cut_commits(false);
-        nothing()
+        Box::pin(async {
+            let proxy = &world.proxies.postgres;
+            first(|| proxy.commits_cut() - self.before).await;
+            proxy.cut_commits(false);
+            self.met = proxy.commits_cut() - self.before;
+            Ok(())
+        })
+    }
+
+    fn met(&self) -> Option<u64> {
+        Some(self.met)
     }
 }
 

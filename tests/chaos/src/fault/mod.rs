@@ -31,6 +31,26 @@ pub trait Fault: Send {
     /// # Errors
     /// Where it is not undone; it is called again then.
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>>;
+
+    /// How often it struck something, once it is over; `None` where beginning is striking.
+    fn met(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// How long a fault waits for its first victim before it ends without one.
+const FIRST_WITHIN: Duration = Duration::from_secs(30);
+
+/// Waits until `count` says that there was a victim, but not for ever.
+async fn first(count: impl Fn() -> u64) {
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    let struck = async {
+        while count() == 0 {
+            look.tick().await;
+        }
+    };
+    // Whoever met nobody says so with `Fault::met`.
+    let _ = tokio::time::timeout(FIRST_WITHIN, struck).await;
 }
 
 /// The fault that was planned, or why this machine can't have it.
@@ -39,7 +59,7 @@ pub trait Fault: Send {
 /// The reason, in words.
 pub fn make(planned: &Planned, world: &World) -> Result<Box<dyn Fault>, String> {
     let (class, target, dice) = (planned.class, planned.target, planned.dice);
-    let small = "no small file system: mounting one takes root".to_owned();
+    let small = "no small file system: mounting one takes root, or sudo without a password".to_owned();
     Ok(match class {
         Class::RoleKilled => Box::new(process::Killed(target)),
         Class::RollingRestart => Box::new(process::Rolling),
@@ -72,7 +92,7 @@ pub fn make(planned: &Planned, world: &World) -> Result<Box<dyn Fault>, String> 
         Class::DatabaseFrozen => Box::new(database::Frozen),
         Class::DatabaseStopped => Box::new(database::Stopped),
         Class::BackendsKilled => Box::new(database::BackendsKilled),
-        Class::CommitCut => Box::new(database::CommitCut),
+        Class::CommitCut => Box::new(database::CommitCut::default()),
         Class::DatabaseDiskFull => {
             world.postgres_disk.as_ref().ok_or(small)?;
             Box::new(database::DiskFull)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::future::BoxFuture;
 
-use super::{Fault, nothing};
+use super::{Fault, first, nothing};
 use crate::proxy::{Direction, Strike, Way};
 use crate::world::World;
 
@@ -63,32 +63,45 @@ impl Fault for Blackhole {
 pub(super) struct Struck {
     server: &'static str,
     strike: Strike,
+    before: u64,
+    met: u64,
 }
 
 impl Struck {
     pub(super) fn reset(target: &'static str) -> Self {
-        Self { server: target, strike: Strike::Reset }
+        Self { server: target, strike: Strike::Reset, before: 0, met: 0 }
     }
 
     pub(super) fn half_open(target: &'static str) -> Self {
         let (server, direction) = line(target);
         let strike = if direction == Direction::ToServer { Strike::ServerGone } else { Strike::ClientGone };
-        Self { server, strike }
+        Self { server, strike, before: 0, met: 0 }
     }
 
     pub(super) fn cut(target: &'static str) -> Self {
         let (server, direction) = line(target);
-        Self { server, strike: Strike::CutMidFrame(direction) }
+        Self { server, strike: Strike::CutMidFrame(direction), before: 0, met: 0 }
     }
 }
 
 impl Fault for Struck {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        world.proxies.of(self.server).strike(self.strike);
+        let proxy = world.proxies.of(self.server);
+        self.before = proxy.struck();
+        proxy.strike(self.strike);
         nothing()
     }
 
-    fn end<'a>(&'a mut self, _: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        nothing()
+    fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            let proxy = world.proxies.of(self.server);
+            first(|| proxy.struck() - self.before).await;
+            self.met = proxy.struck() - self.before;
+            Ok(())
+        })
+    }
+
+    fn met(&self) -> Option<u64> {
+        Some(self.met)
     }
 }

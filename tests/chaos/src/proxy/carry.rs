@@ -50,6 +50,9 @@ pub(super) async fn carry(
             strike = struck(&mut rules, born) => End::Struck(strike),
         }
     };
+    if matches!(end, End::Cut | End::Struck(_)) {
+        tally.struck.fetch_add(1, Ordering::Relaxed);
+    }
     match end {
         End::Closed | End::Cut => (),
         End::Committed { settled } => {

@@ -86,6 +86,7 @@ pub struct Proxy {
 struct Tally {
     commits: AtomicU64,
     cut: AtomicU64,
+    struck: AtomicU64,
 }
 
 impl Proxy {
@@ -128,6 +129,11 @@ impl Proxy {
     /// Whether every second COMMIT of a PostgreSQL client is cut off: it reaches the server, and its answer reaches nobody.
     pub fn cut_commits(&self, on: bool) {
         self.rules.send_modify(|rules| rules.cut_commits = on);
+    }
+
+    /// How many connections were struck so far.
+    pub fn struck(&self) -> u64 {
+        self.tally.struck.load(Ordering::Relaxed)
     }
 
     /// How many COMMITs were cut off so far.

@@ -25,6 +25,8 @@ pub struct Happened {
     pub begun_s: f64,
     /// When it was undone.
     pub ended_s: f64,
+    /// How many connections, commits or deliveries it struck, where they can be counted.
+    pub met: Option<u64>,
     /// Why it could not be injected.
     pub not_injected: Option<String>,
     /// Why it could not be undone.
@@ -127,7 +129,8 @@ impl Report {
             let why = fault.not_injected.as_ref().or(fault.not_undone.as_ref())?;
             Some((fault.class, why.clone()))
         };
-        let failures: BTreeMap<Class, String> = faults.iter().filter_map(failed).collect();
+        let mut failures: BTreeMap<Class, String> = faults.iter().filter_map(failed).collect();
+        failures.extend(vain(&faults));
         let clean = verdict.as_ref().is_some_and(Verdict::is_clean) && client.refused == 0;
         Self {
             seed,
@@ -154,6 +157,15 @@ impl Report {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("names and numbers are always JSON") + "\n"
     }
+}
+
+/// Classes of which no fault met anybody.
+fn vain(faults: &[Happened]) -> impl Iterator<Item = (Class, String)> {
+    let vain = Class::ALL.iter().filter(|class| {
+        let mut met = faults.iter().filter(|fault| fault.class == **class).map(|fault| fault.met).peekable();
+        met.peek().is_some() && met.all(|met| met == Some(0))
+    });
+    vain.map(|class| (*class, "it struck nothing".to_owned()))
 }
 
 fn classes(faults: &[Happened]) -> Vec<OfClass> {

@@ -66,7 +66,7 @@ impl Report {
     }
 
     fn faults_table(&self) -> Table {
-        let head = ["at, s", "class", "target", "lasted, s", "first 202 after, s", "drained after, s"];
+        let head = ["at, s", "class", "target", "lasted, s", "struck", "first 202 after, s", "drained after, s"];
         let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), |time| format!("{time:.1}"));
         let row = |fault: &super::Happened| {
             vec![
@@ -74,6 +74,7 @@ impl Report {
                 fault.class.name().to_owned(),
                 fault.target.to_owned(),
                 fault.not_injected.clone().unwrap_or_else(|| format!("{:.1}", fault.ended_s - fault.begun_s)),
+                fault.met.map_or_else(|| "–".to_owned(), |met| met.to_string()),
                 time(fault.recovery.first_202_s),
                 time(fault.recovery.drained_s),
             ]

@@ -11,6 +11,7 @@ fn fault(class: Class, begun_s: f64, ended_s: f64) -> Happened {
         target: "redis",
         begun_s,
         ended_s,
+        met: None,
         not_injected: None,
         not_undone: None,
         recovery: Recovery::default(),
@@ -46,6 +47,9 @@ fn what_could_not_be_injected_or_judged_makes_a_run_incomplete() {
     let report = Report::new(without);
     assert!(report.clean && !report.complete && report.injected == 1);
     assert!(report.table().contains("takes root") && report.to_html().contains("takes root"));
+    let mut vain = evidence();
+    vain.faults.iter_mut().for_each(|fault| fault.met = Some(0));
+    assert!(!Report::new(vain).complete, "no fault of the class met anybody");
     assert!(!Report::new(Evidence { verdict: None, ..evidence() }).complete);
     let restless = Evidence { unrest: vec!["a queue does not empty".to_owned()], ..evidence() };
     assert!(!Report::new(restless).complete);

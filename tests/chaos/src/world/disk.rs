@@ -1,6 +1,7 @@
-//! A file system of a size that can be filled: a tmpfs, mounted by root.
+//! A file system of a size that can be filled: a tmpfs, mounted by root, or through sudo where that asks for no password.
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -18,9 +19,10 @@ impl SmallDisk {
     /// Mounts one at `path`; `None` where this process may not, which is then said in the report.
     pub(super) async fn mount(path: &Path, mib: u32) -> Option<Self> {
         std::fs::create_dir_all(path).ok()?;
-        let size = format!("size={mib}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output().await;
-        matches!(mounted, Ok(output) if output.status.success()).then(|| Self { at: path.to_owned() })
+        let me = std::fs::metadata(path).ok()?;
+        let options = format!("size={mib}m,uid={},gid={}", me.uid(), me.gid());
+        let mount = as_root("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).output().await;
+        matches!(mount, Ok(output) if output.status.success()).then(|| Self { at: path.to_owned() })
     }
 
     /// Fills it to the last byte.
@@ -56,10 +58,20 @@ impl SmallDisk {
 
     /// Takes it away, whoever still has files on it.
     pub(super) async fn unmount(&self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status().await;
+        let _ = as_root("umount").arg("--lazy").arg(&self.at).status().await;
     }
 
     fn filler(&self) -> PathBuf {
         self.at.join("filler")
     }
+}
+
+/// A command that takes root.
+fn as_root(program: &str) -> Command {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
+    let mut command = Command::new(if root { program } else { "sudo" });
+    if !root {
+        command.args(["-n", program]);
+    }
+    command
 }

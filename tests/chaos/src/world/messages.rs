@@ -1,5 +1,6 @@
 //! What is done to the shop's queues and messages by hand.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -138,7 +139,7 @@ impl World {
 
     /// From now on every order goes through the harness's own queue, and two to five times from there to checkout, until
     /// `stop`. What the harness did not come to pass on is brought home by [`Self::restore_topology`].
-    pub(crate) async fn duplicate(&self, dice: u64, stop: CancellationToken) -> Result<()> {
+    pub(crate) async fn duplicate(&self, dice: u64, passed_on: &AtomicU64, stop: CancellationToken) -> Result<()> {
         let (exchange, key) = (layout::orders_exchange(), layout::order_placed_key(&Self::region()));
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(dice);
         let queue = QueueName::new(DUPLICATES);
@@ -163,7 +164,9 @@ impl World {
                 copies.extend(vec![copy; rng.random_range(2..=5)]);
             }
             copies.shuffle(&mut rng);
+            let sent = copies.len() as u64;
             let passed = self.broker.publish(copies).await.into_iter().all(|outcome| outcome.is_ok());
+            passed_on.fetch_add(if passed { sent } else { 0 }, Ordering::Relaxed);
             for order in handful {
                 // One that is not settled comes again, and then so do its copies: that is what this is about.
                 let _ = order.settle(if passed { Settle::Ack } else { Settle::Requeue }).await;
