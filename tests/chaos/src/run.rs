@@ -71,6 +71,7 @@ async fn play(world: &Arc<World>, options: &Options, stop: &CancellationToken, s
     let faults = inject(world, &plan, begun, stop, say).await?;
     let mut evidence = Evidence { seed: options.seed, faults, ..Evidence::default() };
     traffic.stop_load(&mut evidence).await;
+    evidence.client = traffic.client.seen();
     let judged = if stop.is_cancelled() { Ok(()) } else { conclude(world, traffic, &mut evidence, say).await };
     evidence.depths = beside.end().await;
     evidence.deaths = world.roles.deaths();

@@ -46,12 +46,12 @@ impl Report {
     }
 
     fn classes_table(&self) -> Table {
-        let head = ["class", "what", "count", "failed", "202 p50, s", "p99", "max", "drained p50, s", "p99", "max"];
+        let head = ["class", "count", "failed", "202 p50, s", "p99", "max", "drained p50, s", "p99", "max", "what"];
         let row = |class: &super::OfClass| {
-            let named = [class.class.name(), class.class.what().trim()].map(ToOwned::to_owned);
+            let [name, what] = [class.class.name(), class.class.what().trim()].map(ToOwned::to_owned);
             let counts = [class.injected, class.failed].map(|count| count.to_string());
             let (accepts, drains) = (cells(class.first_202_s), cells(class.drained_s));
-            named.into_iter().chain(counts).chain(accepts).chain(drains).collect()
+            std::iter::once(name).chain(counts).chain(accepts).chain(drains).chain([what]).collect()
         };
         Table {
             title: "Recovery by class, from the end of a fault".to_owned(),
