@@ -16,6 +16,10 @@ test *args:
 bench *args:
     infra/bench.sh {{args}}
 
+# Faults under load, and the verdict: `just chaos --minutes 20 --report chaos.json`.
+chaos *args:
+    infra/chaos.sh {{args}}
+
 # Every gate, as before a merge.
 ci:
     .ci/run

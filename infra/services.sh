@@ -2,7 +2,9 @@
 # Private RabbitMQ, PostgreSQL and Redis for the tests: free loopback ports, own data, own passwords, in one scratch
 # directory. Nothing of the system's own services is read, changed or stopped.
 #
-#   infra/services.sh up   [--dir DIR]   start what does not run yet; servers that died come back with their data
+#   infra/services.sh up   [--dir DIR] [rabbit|postgres|redis …]
+#                                        start what does not run yet, or of that the named ones alone; servers that died
+#                                        come back with their data
 #   infra/services.sh env  [--dir DIR]   print `export MILLPOND_TEST_…` lines; fails unless all three run
 #   infra/services.sh down [--dir DIR]   end the processes that `up` started, and remove the directory
 #
@@ -26,7 +28,7 @@ die() { say "$*"; exit 1; }
 # shellcheck source=infra/services/redis.sh
 . "$root/infra/services/redis.sh"
 
-usage() { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 default_dir() {
   local path_sum
@@ -74,7 +76,12 @@ settings() {
   read -r amqp_port api_port dist_port epmd_port pg_port redis_port password <"$dir/settings" || true
 }
 
-all_run() { running rabbit >/dev/null && running postgres >/dev/null && running redis >/dev/null; }
+all_run() {
+  local server
+  for server in "${servers[@]}"; do running "$server" >/dev/null || return 1; done
+}
+
+wanted() { [[ " ${servers[*]} " == *" $1 "* ]]; }
 
 up() {
   open_dir
@@ -87,11 +94,13 @@ up() {
   fi
   settings
   limit_open_files
-  say "starting RabbitMQ, PostgreSQL and Redis in $dir"
-  start_redis
-  start_postgres
-  start_rabbit
-  write_env
+  say "starting ${servers[*]} in $dir"
+  if wanted redis; then start_redis; fi
+  if wanted postgres; then start_postgres; fi
+  if wanted rabbit; then start_rabbit; fi
+  # The pids of others are those of their last start.
+  servers=("${all_servers[@]}")
+  if all_run; then write_env; fi
   say "up after $SECONDS s"
 }
 
@@ -142,12 +151,16 @@ down() {
 verb=$1
 shift
 dir=
+all_servers=(rabbit postgres redis)
+servers=()
 while [ $# -gt 0 ]; do
   case $1 in
     --dir) [ $# -ge 2 ] || usage; dir=$2; shift 2 ;;
+    rabbit | postgres | redis) [ "$verb" = up ] || usage; servers+=("$1"); shift ;;
     *) usage ;;
   esac
 done
+[ ${#servers[@]} -gt 0 ] || servers=("${all_servers[@]}")
 dir=${dir:-$(default_dir)}
 [[ $dir = /* ]] || dir=$PWD/$dir
 

@@ -1,67 +1,19 @@
-//! The report as a page: one file that needs no network, with the pictures drawn by uPlot (`assets/uplot`, unmodified).
+//! The report of a run as a page.
 
-use std::fmt::Write as _;
-
+use crate::page::{Line, Page, Picture, Table};
 use crate::report::{Point, Report};
-
-const PAGE: &str = include_str!("../assets/report.html");
-const STYLE: &str = include_str!("../assets/report.css");
-const SCRIPT: &str = include_str!("../assets/report.js");
-const UPLOT: &str = include_str!("../assets/uplot/uPlot.iife.min.js");
-const UPLOT_STYLE: &str = include_str!("../assets/uplot/uPlot.min.css");
-
-/// A picture: what it is called, what its axis counts, and its lines. The script draws what it finds here.
-#[derive(serde::Serialize)]
-struct Picture {
-    title: &'static str,
-    note: &'static str,
-    unit: &'static str,
-    lines: Vec<Line>,
-}
-
-#[derive(serde::Serialize)]
-struct Line {
-    name: &'static str,
-    /// One of the style's `--line-N`.
-    color: u8,
-    values: Vec<Option<f64>>,
-}
 
 /// The page. Everything in it is part of it: style, script, figures.
 pub fn html(report: &Report) -> String {
-    let pictures = pictures(report);
-    // `</script>` in a text would end the script that holds it.
-    let data = serde_json::json!({
-        "seconds": report.seconds.iter().map(|point| point.t).collect::<Vec<_>>(),
-        "pictures": pictures,
-    });
-    let data = data.to_string().replace('<', "\\u003c");
-    let parts = [
-        ("{{title}}", escaped(&report.load)),
-        ("{{uplot_style}}", UPLOT_STYLE.to_owned()),
-        ("{{style}}", STYLE.to_owned()),
-        ("{{subtitle}}", escaped(&subtitle(report))),
-        ("{{rows}}", rows(report)),
-        ("{{uplot}}", UPLOT.to_owned()),
-        ("{{data}}", data),
-        ("{{script}}", SCRIPT.to_owned()),
-    ];
-    fill(PAGE, &parts)
-}
-
-/// Puts each part into its place, in the order in which the page has them, and looks at nothing that was put in.
-fn fill(page: &str, parts: &[(&str, String)]) -> String {
-    let mut filled = String::with_capacity(page.len() + parts.iter().map(|(_, part)| part.len()).sum::<usize>());
-    let mut rest = page;
-    for (place, part) in parts {
-        if let Some((before, after)) = rest.split_once(place) {
-            filled.push_str(before);
-            filled.push_str(part);
-            rest = after;
-        }
-    }
-    filled.push_str(rest);
-    filled
+    let page = Page {
+        title: format!("Millpond load: {}", report.load),
+        heading: "What the pond can carry".to_owned(),
+        subtitle: subtitle(report),
+        seconds: report.seconds.iter().map(|point| real(point.t)).collect(),
+        pictures: pictures(report),
+        tables: vec![Table { title: "Numbers".to_owned(), head: Vec::new(), rows: rows(report) }],
+    };
+    page.html()
 }
 
 fn subtitle(report: &Report) -> String {
@@ -72,18 +24,11 @@ fn subtitle(report: &Report) -> String {
     )
 }
 
-fn rows(report: &Report) -> String {
+fn rows(report: &Report) -> Vec<Vec<String>> {
     let mut rows = report.rows();
     let refusals = report.first_refusals.iter().map(|(status, said)| ("first refusal", format!("{status}: {said}")));
     rows.extend(refusals);
-    rows.iter().fold(String::new(), |mut html, (name, value)| {
-        let _ = writeln!(html, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escaped(name), escaped(value));
-        html
-    })
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect()
 }
 
 /// The pictures of what this run has: a picture without a value is left out.
@@ -202,7 +147,7 @@ mod tests {
             assert!(!page.contains(outside), "{outside}");
         }
         assert!(page.contains("uPlot") && page.ends_with("</html>\n"));
-        let places = ["{{title}}", "{{rows}}", "{{data}}", "{{uplot}}", "{{style}}"];
+        let places = ["{{title}}", "{{tables}}", "{{data}}", "{{uplot}}", "{{style}}"];
         assert!(places.iter().all(|place| !page.contains(place)), "every part is in its place");
     }
 

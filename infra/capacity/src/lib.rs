@@ -5,7 +5,7 @@
 //! - [`generate`] sends them to a [`Target`]; [`Live`] counts, second by second; a [`Journal`] keeps every attempt and
 //!   answer.
 //! - An [`Observer`] looks at queues and databases beside the run, and a [`Report`] puts all of it together, as a table, as
-//!   JSON with stable fields and as a page ([`html`]).
+//!   JSON with stable fields and as a page ([`html`], on a [`Page`] that others may fill, too).
 //! - [`verify`] is the oracle: it holds a journal's [`Claims`] against the databases and counts what is lost, duplicated,
 //!   unexpected or oversold.
 //!
@@ -39,6 +39,7 @@ mod line;
 mod live;
 mod mix;
 mod observe;
+mod page;
 mod plan;
 mod rates;
 mod report;
@@ -53,6 +54,7 @@ pub use journal::{Attempt, Entry, Journal, JournalError, Sync, read};
 pub use live::{Counts, Latency, Live, Second, Snapshot};
 pub use mix::{Article, Events, Mix, MixError, Popularity, What};
 pub use observe::{Look, Observer, Queues};
+pub use page::{Line, Page, Picture, Table};
 pub use rates::{BadRow, read_rates};
 pub use report::{Described, Milliseconds, Observed, Point, Report};
 pub use shape::{Phase, Shape};

@@ -8,5 +8,6 @@ pub mod postgres;
 pub mod process;
 pub mod rabbit;
 pub mod redis;
+pub mod servers;
 pub mod vhost;
 pub mod wait;

@@ -47,6 +47,10 @@ impl FreshDatabase {
     ///
     /// # Errors
     /// The server's.
+    /// Runs statements in a database, on a connection of their own.
+    ///
+    /// # Errors
+    /// The server's.
     pub async fn execute(&self, sql: &str) -> anyhow::Result<()> {
         execute(&self.url, sql.to_owned()).await
     }
@@ -95,7 +99,11 @@ async fn on_server(sql: String) -> anyhow::Result<()> {
     execute(&server_url(), sql).await
 }
 
-async fn execute(url: &str, sql: String) -> anyhow::Result<()> {
+/// Runs statements in a database, on a connection of their own.
+///
+/// # Errors
+/// The server's.
+pub async fn execute(url: &str, sql: String) -> anyhow::Result<()> {
     let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
     connection.execute(AssertSqlSafe(sql)).await?;
     connection.close().await?;

@@ -63,7 +63,15 @@ pub fn contains(file: &Path, text: &str) -> Result<bool> {
 /// # Errors
 /// Where the binary can't be started.
 pub async fn run(folder: &Path, args: &[&str]) -> Result<(ExitStatus, String)> {
-    let output = Command::new(binary()?).args(args).current_dir(folder).stdin(Stdio::null()).output().await?;
+    run_binary(&binary()?, folder, args).await
+}
+
+/// The same of another binary.
+///
+/// # Errors
+/// Where it can't be started.
+pub async fn run_binary(binary: &Path, folder: &Path, args: &[&str]) -> Result<(ExitStatus, String)> {
+    let output = Command::new(binary).args(args).current_dir(folder).stdin(Stdio::null()).output().await?;
     let printed = [output.stdout, output.stderr].concat();
     Ok((output.status, String::from_utf8_lossy(&printed).into_owned()))
 }
@@ -167,10 +175,16 @@ impl Process {
     /// # Errors
     /// Where it was gone already, or does not stop.
     pub async fn terminate(mut self) -> Result<ExitStatus> {
-        let pid = self.child.id().context("the process still runs")?.to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await?;
-        ensure!(sent.success(), "SIGTERM was sent");
+        self.signal("TERM").await?;
         self.exited().await
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    ///
+    /// # Errors
+    /// Where it was gone already.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        signal(self.child.id().context("the process still runs")?, name).await
     }
 
     /// Waits until it exits by itself.
@@ -182,8 +196,26 @@ impl Process {
         Ok(status.with_context(|| format!("it still runs; the log says:\n{}", self.log()))??)
     }
 
+    /// How it ended, once it did.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
+}
+
+/// Sends a signal to a process, by its name without `SIG`.
+///
+/// # Errors
+/// Where there is no such process.
+pub async fn signal(pid: u32, name: &str) -> Result<()> {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).stderr(Stdio::null()).status().await?;
+    ensure!(sent.success(), "SIG{name} could not be sent to {pid}");
+    Ok(())
 }

@@ -1,18 +1,15 @@
 //! RabbitMQ for tests: a virtual host of one's own on the shared node, or a node of one's own that can be killed,
 //! brought back, and alarmed.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hyper::{Method, StatusCode};
 use model::{EventId, SystemClock};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::http::Http;
+use crate::servers::{Server, Servers};
 use crate::vhost::Vhost;
 
 /// A virtual host, deleted with this value.
@@ -195,8 +192,9 @@ impl Api {
 /// A node of one's own, gone with this value. It takes some 10 s to start.
 #[derive(Debug)]
 pub struct PrivateRabbit {
-    folder: tempfile::TempDir,
-    environment: String,
+    // First, and so dropped first: they lie in the folder.
+    servers: Servers,
+    _folder: tempfile::TempDir,
 }
 
 impl PrivateRabbit {
@@ -206,9 +204,8 @@ impl PrivateRabbit {
     /// What `infra/services.sh` says.
     pub async fn start() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("millpond-rabbit-").tempdir()?;
-        let mut node = Self { folder, environment: String::new() };
-        node.bring_back().await?;
-        Ok(node)
+        // `services.sh` sets the permissions of the folder that it makes.
+        Ok(Self { servers: Servers::start(folder.path().join("services")).await?, _folder: folder })
     }
 
     /// A virtual host on it.
@@ -216,8 +213,8 @@ impl PrivateRabbit {
     /// # Errors
     /// The management API's.
     pub async fn vhost(&self) -> Result<FreshVhost> {
-        let (url, api) = (self.exported("MILLPOND_TEST_AMQP_URL")?, self.exported("MILLPOND_TEST_AMQP_API")?);
-        FreshVhost::create_on(url, api).await
+        let exported = |name| self.servers.exported(name);
+        FreshVhost::create_on(exported("MILLPOND_TEST_AMQP_URL")?, exported("MILLPOND_TEST_AMQP_API")?).await
     }
 
     /// SIGKILL.
@@ -225,9 +222,7 @@ impl PrivateRabbit {
     /// # Errors
     /// Where it was gone already.
     pub async fn kill(&self) -> Result<()> {
-        let status = Command::new("kill").args(["-KILL", self.exported("MILLPOND_TEST_RABBIT_PID")?]).status().await?;
-        ensure!(status.success(), "the node was there to be killed");
-        Ok(())
+        self.servers.end(Server::Rabbit, "KILL").await
     }
 
     /// Starts it again where it was, with its data.
@@ -235,9 +230,7 @@ impl PrivateRabbit {
     /// # Errors
     /// What `infra/services.sh` says.
     pub async fn bring_back(&mut self) -> Result<()> {
-        self.services("up").await?;
-        self.environment = self.services("env").await?;
-        Ok(())
+        self.servers.bring_back(Server::Rabbit).await
     }
 
     /// Raises or clears the memory alarm, on which a node takes no publishes.
@@ -246,53 +239,6 @@ impl PrivateRabbit {
     /// What `rabbitmqctl` says.
     pub async fn memory_alarm(&self, on: bool) -> Result<()> {
         let watermark = if on { "0.0000001" } else { "0.8" };
-        let settings = tokio::fs::read_to_string(self.services_folder().join("settings")).await?;
-        let epmd_port = settings.split_whitespace().nth(3).context("the port of epmd")?;
-        let home = self.services_folder().join("rabbit/home");
-        // Not Debian's wrapper in /usr/sbin: it changes to the user of the system's own node.
-        let output = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl")
-            .args(["-n", "millpond@localhost", "set_vm_memory_high_watermark", watermark])
-            .env("HOME", home)
-            .env("ERL_EPMD_PORT", epmd_port)
-            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
-            .stdin(Stdio::null())
-            .output()
-            .await?;
-        let said = [output.stdout, output.stderr].concat();
-        ensure!(output.status.success(), "rabbitmqctl: {}", String::from_utf8_lossy(&said));
-        Ok(())
+        self.servers.rabbitmqctl(&["set_vm_memory_high_watermark", watermark]).await.map(drop)
     }
-
-    fn exported(&self, name: &str) -> Result<&str> {
-        let prefix = format!("export {name}=");
-        let value = self.environment.lines().find_map(|line| line.strip_prefix(&prefix));
-        value.with_context(|| format!("infra/services.sh env names {name}"))
-    }
-
-    async fn services(&self, verb: &str) -> Result<String> {
-        let output = services(verb, &self.services_folder()).stdin(Stdio::null()).output().await?;
-        ensure!(output.status.success(), "services.sh {verb}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// `services.sh` sets the permissions of the folder that it makes.
-    fn services_folder(&self) -> PathBuf {
-        self.folder.path().join("services")
-    }
-}
-
-impl Drop for PrivateRabbit {
-    fn drop(&mut self) {
-        let mut down = services("down", &self.services_folder());
-        let stopped = down.as_std_mut().stdin(Stdio::null()).stderr(Stdio::null()).status();
-        if !matches!(stopped, Ok(status) if status.success()) {
-            eprintln!("the servers in {} were left running", self.folder.path().display());
-        }
-    }
-}
-
-fn services(verb: &str, folder: &Path) -> Command {
-    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra/services.sh"));
-    command.arg(verb).arg("--dir").arg(folder);
-    command
 }

@@ -99,6 +99,32 @@ impl Vhost {
         self.call(Method::DELETE, "bindings", &rest, &Value::Null).await.map(drop)
     }
 
+    /// Binds `queue` to `exchange` by `routing_key`; idempotent.
+    ///
+    /// # Errors
+    /// The management API's.
+    pub async fn bind(&self, exchange: &str, queue: &str, routing_key: &str) -> Result<()> {
+        let body = json!({"routing_key": routing_key});
+        self.call(Method::POST, "bindings", &format!("/e/{exchange}/q/{queue}"), &body).await.map(drop)
+    }
+
+    /// Declares a durable quorum queue; idempotent.
+    ///
+    /// # Errors
+    /// The management API's.
+    pub async fn declare_queue(&self, queue: &str) -> Result<()> {
+        let body = json!({"durable": true, "arguments": {"x-queue-type": "quorum"}});
+        self.call(Method::PUT, "queues", &format!("/{queue}"), &body).await.map(drop)
+    }
+
+    /// Deletes a queue with everything in it.
+    ///
+    /// # Errors
+    /// The management API's.
+    pub async fn delete_queue(&self, queue: &str) -> Result<()> {
+        self.call(Method::DELETE, "queues", &format!("/{queue}"), &Value::Null).await.map(drop)
+    }
+
     /// Removes a policy.
     ///
     /// # Errors

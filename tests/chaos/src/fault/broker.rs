@@ -1,0 +1,166 @@
+//! RabbitMQ: killed, frozen, alarmed, out of disk; its queues, bindings and deliveries meddled with.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use broker::layout;
+use futures::future::BoxFuture;
+use testkit::servers::Server;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Fault, first, nothing};
+use crate::world::World;
+
+/// Ended by a signal, and started again with its data.
+pub(super) struct Ended(pub(super) &'static str);
+
+impl Fault for Ended {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(world.servers.end(Server::Rabbit, self.0))
+    }
+
+    fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(world.servers.bring_back(Server::Rabbit))
+    }
+}
+
+/// SIGSTOP, and later SIGCONT.
+pub(super) struct Frozen;
+
+impl Fault for Frozen {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(world.servers.freeze(Server::Rabbit))
+    }
+
+    fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(world.servers.thaw(Server::Rabbit))
+    }
+}
+
+/// An alarm: the node takes no publishes.
+pub(super) struct Alarm(pub(super) &'static [&'static str]);
+
+impl Fault for Alarm {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { world.servers.rabbitmqctl(self.0).await.map(drop) })
+    }
+
+    fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(world.clear_alarms())
+    }
+}
+
+/// Not a byte more fits.
+pub(super) struct DiskFull;
+
+impl Fault for DiskFull {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { world.rabbit_disk.as_ref().context("a small file system")?.fill().await })
+    }
+
+    fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            world.rabbit_disk.as_ref().context("a small file system")?.free()?;
+            // A node that could not write its log may go on without its queues: an operator restarts it.
+            if world.servers.pid(Server::Rabbit).is_some() {
+                world.servers.end(Server::Rabbit, "KILL").await?;
+            }
+            world.servers.bring_back(Server::Rabbit).await
+        })
+    }
+}
+
+/// How long checkout may take to empty a queue that gets nothing new.
+const EMPTY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Checkout's queue, deleted when nothing is in it: with a queue goes what it holds, and no consumer can help that. New
+/// orders wait unrouted meanwhile. Its consumers are cancelled by the broker.
+pub(super) struct QueueDeleted;
+
+impl Fault for QueueDeleted {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            let queue = World::checkout_queue();
+            world.unbind_checkout().await?;
+            world.until_empty(&queue, EMPTY_WITHIN).await?;
+            world.delete_queue(&queue).await
+        })
+    }
+
+    fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(world.restore_topology())
+    }
+}
+
+/// Orders wait unrouted.
+pub(super) struct BindingRemoved;
+
+impl Fault for BindingRemoved {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(world.unbind_checkout())
+    }
+
+    fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(world.restore_topology())
+    }
+}
+
+/// The queue of purges is deleted with what is in it, which the hard TTL of cached pages makes good; its consumer is
+/// cancelled by the broker.
+pub(super) struct ConsumerCancelled;
+
+impl Fault for ConsumerCancelled {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { world.delete_queue(&layout::invalidation_queue()).await })
+    }
+
+    fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(world.restore_topology())
+    }
+}
+
+/// Every order comes two to five times.
+pub(super) struct Duplicated {
+    dice: u64,
+    stop: CancellationToken,
+    passing: Option<JoinSet<Result<()>>>,
+    /// Copies that reached checkout's queue.
+    copies: Arc<AtomicU64>,
+}
+
+impl Duplicated {
+    pub(super) fn new(dice: u64) -> Self {
+        Self { dice, stop: CancellationToken::new(), passing: None, copies: Arc::default() }
+    }
+}
+
+impl Fault for Duplicated {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        let (world, dice, stop) = (Arc::clone(world), self.dice, self.stop.clone());
+        let mut passing = JoinSet::new();
+        let copies = Arc::clone(&self.copies);
+        passing.spawn(async move { world.duplicate(dice, &copies, stop).await });
+        self.passing = Some(passing);
+        nothing()
+    }
+
+    fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            first(|| self.copies.load(Ordering::Relaxed)).await;
+            self.stop.cancel();
+            let passed = match self.passing.take() {
+                Some(mut passing) => passing.join_next().await.transpose()?.unwrap_or(Ok(())),
+                None => Ok(()),
+            };
+            world.restore_topology().await?;
+            passed
+        })
+    }
+
+    fn met(&self) -> Option<u64> {
+        Some(self.copies.load(Ordering::Relaxed))
+    }
+}

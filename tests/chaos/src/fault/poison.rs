@@ -1,0 +1,165 @@
+//! Messages that no handler can do anything with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use broker::{Publish, layout};
+use bytes::Bytes;
+use events::{Attribution, Envelope, OrderLine, OrderPlaced, Pricing};
+use futures::future::BoxFuture;
+use model::{Clock as _, Currency, Fingerprint, Message, OrderId, RegionNumber, SystemClock, headers};
+use serde_json::json;
+use tokio::time::{Instant, interval};
+use uuid::Uuid;
+
+use super::{Fault, nothing};
+use crate::oracle::{self, PoisonEnd};
+use crate::world::{PRICE_MINOR, World};
+
+/// The reference of an order on which checkout panics (`failpoint::PANIC`).
+pub(super) const PANIC: &str = "failpoint:panic";
+/// That of an order that takes the process down (`failpoint::ABORT`).
+pub(super) const ABORT: &str = "failpoint:abort";
+/// About a hundredth of the orders between two faults of a kind.
+const MESSAGES: u64 = 20;
+/// A poisoned message is in the system or it is not: it is tried until it is, whatever else goes on.
+const PATIENCE: Duration = Duration::from_secs(90);
+const TRY_EVERY: Duration = Duration::from_millis(500);
+
+/// What is wrong with a message that is published straight to checkout's exchange.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// It is cut off.
+    Json,
+    /// It says that it is of version 99.
+    Version,
+    /// It holds a zero character, which PostgreSQL stores in no text (SQLSTATE 22021).
+    Constraint,
+}
+
+/// Poison published by hand.
+pub(super) struct Published {
+    pub(super) kind: Kind,
+    pub(super) dice: u64,
+}
+
+impl Published {
+    fn message(&self, n: u64) -> Result<Message> {
+        let reference = matches!(self.kind, Kind::Constraint).then(|| "zero \0 character".to_owned());
+        let mut message = placed(&format!("poison-{:016x}-{n}", self.dice), reference)?;
+        match self.kind {
+            Kind::Json => message.body = Bytes::copy_from_slice(&message.body[..message.body.len() / 2]),
+            Kind::Version => {
+                message.headers.insert(headers::VERSION.to_owned(), "99".to_owned());
+            }
+            Kind::Constraint => (),
+        }
+        Ok(message)
+    }
+}
+
+impl Fault for Published {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            for n in 0..MESSAGES {
+                let message = self.message(n)?;
+                // Noted first: a publish whose outcome is unknown is in the system, or it is tried again.
+                world.note_poison(oracle::Poison {
+                    queue: World::checkout_queue().as_str().to_owned(),
+                    message_id: message.id.to_string(),
+                    kind: format!("{:?}", self.kind),
+                    end: if matches!(self.kind, Kind::Version) { PoisonEnd::Waiting } else { PoisonEnd::Parked },
+                });
+                let routing_key = layout::order_placed_key(&World::region());
+                world.publish(Publish { exchange: layout::orders_exchange(), routing_key, message }, PATIENCE).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn end<'a>(&'a mut self, _: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        nothing()
+    }
+}
+
+/// An order as the ingress would publish it.
+fn placed(key: &str, reference: Option<String>) -> Result<Message> {
+    let (region, market, key) = (RegionNumber(1), "main".parse()?, key.parse()?);
+    let data = OrderPlaced {
+        order_id: OrderId::derive(region, &market, &key),
+        market,
+        region,
+        fingerprint: Fingerprint::of([key.as_str().as_bytes()]),
+        idempotency_key: key,
+        accepted_at: SystemClock.now(),
+        reference,
+        customer: None,
+        currency: Currency::from_code("EUR")?,
+        lines: vec![OrderLine { sku: "SKU-1".parse()?, quantity: 1.try_into()?, unit_price_minor: PRICE_MINOR }],
+        shipping_minor: 0,
+        tax_minor: 0,
+        discount_minor: 0,
+        total_minor: PRICE_MINOR,
+        pricing: Pricing::Shop,
+        attribution: Attribution::default(),
+    };
+    Ok(Envelope::new(&SystemClock, "chaos", data).to_message())
+}
+
+/// Poison that comes as an order over HTTP. It takes a binary with failpoints; any other confirms it, and the oracle says
+/// so.
+pub(super) struct Posted {
+    pub(super) reference: &'static str,
+    pub(super) count: u64,
+    pub(super) dice: u64,
+}
+
+impl Fault for Posted {
+    fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            for n in 0..self.count {
+                let key = format!("poison-{:016x}-{n}", self.dice);
+                let id = post(world, &key, self.reference).await?;
+                world.note_posted(oracle::Posted { key, accepted: Some(id) });
+                world.note_poison(oracle::Poison {
+                    queue: World::checkout_queue().as_str().to_owned(),
+                    message_id: id.to_string(),
+                    kind: self.reference.to_owned(),
+                    end: PoisonEnd::Parked,
+                });
+            }
+            Ok(())
+        })
+    }
+
+    fn end<'a>(&'a mut self, _: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
+        nothing()
+    }
+}
+
+/// Posts until it is answered 202, always with the same key.
+async fn post(world: &World, key: &str, reference: &str) -> Result<Uuid> {
+    let url = format!("{}/v1/orders", world.roles.url("ingress").await?);
+    let body = json!({
+        "currency": "EUR", "total_minor": PRICE_MINOR, "reference": reference,
+        "lines": [{"sku": "SKU-1", "quantity": 1, "unit_price_minor": PRICE_MINOR}],
+    });
+    let (http, begun, mut again) = (testkit::http::Http::new(), Instant::now(), interval(TRY_EVERY));
+    loop {
+        again.tick().await;
+        if let Ok(answer) = http.post(&url, &world.api_key, &[("idempotency-key", key)], &body).await {
+            if answer.status == 202 {
+                let json = answer.json();
+                let id = json["order_id"].as_str().context("a 202 names the order")?;
+                return Ok(id.parse()?);
+            }
+            ensure!(answer.status.is_server_error(), "{}: {}", answer.status, answer.json());
+        }
+        if begun.elapsed() > PATIENCE {
+            // It may be in the system all the same.
+            world.note_posted(oracle::Posted { key: key.to_owned(), accepted: None });
+            anyhow::bail!("it was not accepted within {} s", PATIENCE.as_secs());
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `millpond load` beside the client: orders and page events at planned times, with its journal.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use testkit::process::Process;
+use tokio::time::Instant;
+
+use crate::world::{PRICE_MINOR, SKUS, World};
+
+/// A running load.
+#[derive(Debug)]
+pub struct Load {
+    process: Process,
+    report: PathBuf,
+    journal: PathBuf,
+    /// When it began, from the start of the run.
+    begun: Duration,
+}
+
+/// What it measured, as far as the harness wants it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Loaded {
+    /// Requests that were taken.
+    pub accepted: u64,
+    /// Requests that were answered otherwise, by status.
+    pub refused: BTreeMap<u16, u64>,
+    /// Requests without an answer.
+    pub unanswered: u64,
+    /// Arrivals for which there was no connection.
+    pub not_sent: u64,
+    /// Page events in accepted requests.
+    pub events_accepted: u64,
+    /// Second by second.
+    pub seconds: Vec<LoadedSecond>,
+    /// When it began, seconds from the start of the run.
+    #[serde(skip)]
+    pub begun_s: f64,
+}
+
+/// A second of it.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct LoadedSecond {
+    /// From its begin.
+    pub t: u64,
+    /// Requests taken.
+    pub accepted: u64,
+}
+
+impl Load {
+    /// Starts it: `rate` requests a second, four of five of them orders, until it is stopped.
+    ///
+    /// # Errors
+    /// Where it can't be started.
+    pub async fn start(world: &World, rate: f64, seed: u64, begun: Instant) -> Result<Self> {
+        let (journal, report) = (world.folder().join("load.jsonl"), world.folder().join("load.json"));
+        let url = world.roles.url("ingress").await?;
+        let (rate, seed, skus, price) = (rate.to_string(), seed.to_string(), SKUS.to_string(), PRICE_MINOR.to_string());
+        let args = [
+            ["load", "--url", &url, "--key", &world.api_key, "--rate", &rate],
+            ["--for", "100h", "--seed", &seed, "--skus", &skus, "--zipf=1.0"],
+            ["--price", &price, "--events", "batch", "--events-per-request", "10", "--orders-share=0.8"],
+            ["--connections", "64", "--answer-within", "5s", "--max-waiting", "200", "--journal-sync=never"],
+            ["--journal", "load.jsonl", "--report", "load.json", "--drain", "0s", "--currency=EUR"],
+        ];
+        let process = Process::start_binary(world.binary(), &[], world.folder(), "load", args.as_flattened())?;
+        Ok(Self { process, report, journal, begun: begun.elapsed() })
+    }
+
+    /// Its journal.
+    pub fn journal(&self) -> PathBuf {
+        self.journal.clone()
+    }
+
+    /// Stops it; what it measured.
+    ///
+    /// # Errors
+    /// Where it had ended before, or measured nothing.
+    pub async fn stop(self) -> Result<Loaded> {
+        let Self { process, report, begun, .. } = self;
+        let log = process.log();
+        let status = process.terminate().await?;
+        anyhow::ensure!(status.success(), "the load ended with {status}:\n{log}");
+        let report = std::fs::read(&report).with_context(|| format!("{} is there", report.display()))?;
+        Ok(Loaded { begun_s: begun.as_secs_f64(), ..serde_json::from_slice(&report)? })
+    }
+}

@@ -1,0 +1,293 @@
+//! The shop under test: servers, proxies in front of them, a process for each role, and what was done to it by hand.
+
+mod disk;
+mod messages;
+mod roles;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use broker_rabbit::Rabbit;
+use tempfile::TempDir;
+use testkit::process::run_binary;
+use testkit::servers::{Server, Servers};
+use testkit::vhost::Vhost;
+
+use crate::oracle::{Evidence, Poison, Posted, Region};
+use crate::proxy::{Direction, Proxy, Way};
+
+pub use disk::SmallDisk;
+pub(crate) use roles::ROLES;
+pub use roles::{Death, Roles};
+
+/// In front of every key in Redis.
+const REDIS_PREFIX: &str = "chaos:";
+/// The virtual host `/`, as a URL has it.
+const VHOST: &str = "%2f";
+/// What is ordered: the last ones are scarce.
+pub(crate) const SKUS: u32 = 40;
+const SCARCE: u32 = 8;
+const SCARCE_UNITS: u32 = 60;
+/// Price of every article, minor units.
+pub(crate) const PRICE_MINOR: i64 = 1_450;
+/// Small, so that filling it takes a moment; large enough for an hour of orders. RabbitMQ's alarm is at 256 MB.
+const DISK_MIB: u32 = 1_024;
+
+/// What was posted and published beside the journals.
+#[derive(Debug, Default)]
+struct Ledger {
+    poison: Vec<Poison>,
+    posted: Vec<Posted>,
+}
+
+/// Proxies in front of the servers.
+#[derive(Debug)]
+pub struct Proxies {
+    /// Of RabbitMQ.
+    pub rabbit: Proxy,
+    /// Of PostgreSQL.
+    pub postgres: Proxy,
+    /// Of Redis.
+    pub redis: Proxy,
+}
+
+impl Proxies {
+    /// That of a server, by its name.
+    pub fn of(&self, server: &str) -> &Proxy {
+        match server {
+            "rabbit" => &self.rabbit,
+            "postgres" => &self.postgres,
+            _ => &self.redis,
+        }
+    }
+
+    fn open(&self) {
+        for proxy in [&self.rabbit, &self.postgres, &self.redis] {
+            proxy.set(Direction::ToServer, Way::Open);
+            proxy.set(Direction::ToClient, Way::Open);
+            proxy.cut_commits(false);
+        }
+    }
+}
+
+/// The shop.
+#[derive(Debug)]
+pub struct World {
+    /// Millpond's processes.
+    pub roles: Roles,
+    /// Between them and the servers.
+    pub proxies: Proxies,
+    /// The servers.
+    pub servers: Servers,
+    /// A server key.
+    pub api_key: String,
+    /// The file system under RabbitMQ, where it is a small one.
+    pub rabbit_disk: Option<SmallDisk>,
+    /// The file system under PostgreSQL, where it is a small one.
+    pub postgres_disk: Option<SmallDisk>,
+    /// The library that steps a process's clock, where it is installed.
+    pub faketime: Option<PathBuf>,
+    broker: Arc<Rabbit>,
+    look: Vhost,
+    ledger: Mutex<Ledger>,
+    binary: PathBuf,
+    folder: Option<TempDir>,
+}
+
+impl World {
+    /// Opens the shop with this binary: everything runs and is ready.
+    ///
+    /// # Errors
+    /// What kept it from that.
+    pub async fn open(binary: PathBuf) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("millpond-chaos-").tempdir()?;
+        let at = folder.path().join("services");
+        let rabbit_disk = SmallDisk::mount(&at.join("rabbit"), DISK_MIB).await;
+        let postgres_disk = SmallDisk::mount(&at.join("postgres"), DISK_MIB).await;
+        let servers = Servers::start(at).await?;
+        let amqp = format!("{}/{VHOST}", servers.exported("MILLPOND_TEST_AMQP_URL")?);
+        let look = Vhost::at(&amqp, servers.exported("MILLPOND_TEST_AMQP_API")?)?;
+        let broker = Rabbit::connect(&amqp, "chaos", broker_rabbit::Config::default())?;
+        let proxies = proxies(&servers).await?;
+        let roles = Roles::new(binary.clone(), folder.path().to_owned())?;
+        let mut world = Self {
+            roles,
+            proxies,
+            servers,
+            api_key: String::new(),
+            rabbit_disk,
+            postgres_disk,
+            faketime: faketime(),
+            broker,
+            look,
+            ledger: Mutex::default(),
+            binary,
+            folder: Some(folder),
+        };
+        // Its own log must fit on the small disk.
+        world.sql("ALTER SYSTEM SET max_wal_size = '192MB'").await?;
+        world.sql("SELECT pg_reload_conf()").await?;
+        world.prepare().await?;
+        world.roles.all_ready().await?;
+        Ok(world)
+    }
+
+    async fn prepare(&mut self) -> Result<()> {
+        let configuration = self.configuration()?;
+        std::fs::write(self.folder().join("millpond.toml"), configuration)?;
+        let scarce = |n: u32| if n > SKUS - SCARCE { SCARCE_UNITS } else { 1_000_000 };
+        let products = (1..=SKUS).map(|n| format!("SKU-{n},Article {n},14.50,{}\n", scarce(n)));
+        std::fs::write(
+            self.folder().join("products.csv"),
+            format!("sku,title,price,on_hand\n{}", products.collect::<String>()),
+        )?;
+        for verb in [["keys", "token"].as_slice(), &["migrate"], &["import", "products.csv"]] {
+            self.verb(verb).await?;
+        }
+        let printed = self.verb(&["keys", "create", "--name", "chaos", "--market", "main"]).await?;
+        let key = printed.split_whitespace().find(|word| word.starts_with("mp_")).context("a key is printed")?;
+        key.clone_into(&mut self.api_key);
+        Ok(())
+    }
+
+    /// Where logs and journals lie.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().map_or(Path::new("."), TempDir::path)
+    }
+
+    /// The binary under test.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Runs a verb of the binary that must succeed; what it printed.
+    async fn verb(&self, args: &[&str]) -> Result<String> {
+        let args: Vec<&str> = ["--config", "millpond.toml"].iter().chain(args).copied().collect();
+        let (status, printed) = run_binary(&self.binary, self.folder(), &args).await?;
+        ensure!(status.success(), "millpond {}: {status}\n{printed}", args.join(" "));
+        Ok(printed)
+    }
+
+    /// Every role reaches every server through its proxy.
+    fn configuration(&self) -> Result<String> {
+        let through = |name: &str, proxy: &Proxy| {
+            let url = self.servers.exported(name)?;
+            let port = url.rsplit_once(':').and_then(|(_, rest)| rest.split('/').next()).context("a URL has a port")?;
+            anyhow::Ok(url.replacen(&format!(":{port}"), &format!(":{}", proxy.address().port()), 1))
+        };
+        let Proxies { rabbit, postgres, redis } = &self.proxies;
+        Ok(format!(
+            "[broker]\norders = \"{}/{VHOST}\"\n[store.database.main]\nurl = {:?}\nmax_connections = 4\n[cache]\n\
+             url = {:?}\nkey_prefix = {REDIS_PREFIX:?}\n[checkout.worker]\npark_after_attempts = 3\n",
+            through("MILLPOND_TEST_AMQP_URL", rabbit)?,
+            through("MILLPOND_TEST_POSTGRES_URL", postgres)?,
+            through("MILLPOND_TEST_REDIS_URL", redis)?,
+        ))
+    }
+
+    /// Runs statements on PostgreSQL, beside the proxy.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn sql(&self, sql: &str) -> Result<()> {
+        testkit::postgres::execute(self.servers.exported("MILLPOND_TEST_POSTGRES_URL")?, sql.to_owned()).await
+    }
+
+    /// Undoes whatever a fault may have left, as an operator would: idempotent.
+    ///
+    /// # Errors
+    /// What can't be undone.
+    pub async fn repair(&self) -> Result<()> {
+        self.proxies.open();
+        for disk in self.rabbit_disk.iter().chain(&self.postgres_disk) {
+            disk.free()?;
+        }
+        for server in [Server::Redis, Server::Postgres, Server::Rabbit] {
+            if self.servers.pid(server).is_some() {
+                self.servers.thaw(server).await?;
+            }
+            self.servers.bring_back(server).await?;
+        }
+        self.clear_alarms().await?;
+        self.restore_topology().await
+    }
+
+    /// Clears both alarms of RabbitMQ.
+    ///
+    /// # Errors
+    /// What `rabbitmqctl` says.
+    pub async fn clear_alarms(&self) -> Result<()> {
+        self.servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.4"]).await?;
+        self.servers.rabbitmqctl(&["set_disk_free_limit", "256MB"]).await.map(drop)
+    }
+
+    /// What the oracle may look at.
+    ///
+    /// # Errors
+    /// Where the servers have no URL.
+    pub fn evidence(&self, journals: Vec<PathBuf>) -> Result<Evidence> {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let exported = |name| self.servers.exported(name).map(ToOwned::to_owned);
+        Ok(Evidence {
+            journals,
+            databases: [("main".to_owned(), exported("MILLPOND_TEST_POSTGRES_URL")?)].into(),
+            analytics: "main".to_owned(),
+            regions: vec![Region { name: "main".to_owned(), number: 1, database: "main".to_owned() }],
+            broker_url: format!("{}/{VHOST}", exported("MILLPOND_TEST_AMQP_URL")?),
+            broker_api: exported("MILLPOND_TEST_AMQP_API")?,
+            redis_url: exported("MILLPOND_TEST_REDIS_URL")?,
+            redis_prefix: REDIS_PREFIX.to_owned(),
+            poison: ledger.poison.clone(),
+            posted: ledger.posted.clone(),
+        })
+    }
+
+    /// Notes poison that is in the system.
+    pub(crate) fn note_poison(&self, poison: Poison) {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).poison.push(poison);
+    }
+
+    /// Notes an order that was posted beside the journals.
+    pub(crate) fn note_posted(&self, posted: Posted) {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).posted.push(posted);
+    }
+
+    /// Ends everything; `keep` leaves the folder with logs and journals, and gives its path.
+    pub async fn close(mut self, keep: bool) -> Option<PathBuf> {
+        use broker::Broker as _;
+        self.roles.end().await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.broker.close()).await;
+        for (server, disk) in [(Server::Rabbit, &self.rabbit_disk), (Server::Postgres, &self.postgres_disk)] {
+            // What lies on a small disk goes with it, and the script could not remove its folder.
+            let _ = self.servers.end(server, "KILL").await;
+            if let Some(disk) = disk {
+                disk.unmount().await;
+            }
+        }
+        let folder = self.folder.take()?;
+        drop(self.servers);
+        keep.then(|| folder.keep())
+    }
+}
+
+async fn proxies(servers: &Servers) -> Result<Proxies> {
+    let start = async |name: &str| {
+        let url = servers.exported(name)?;
+        let (_, host) = url.rsplit_once('@').context("a URL has user and password")?;
+        let host = host.split('/').next().unwrap_or_default();
+        anyhow::Ok(Proxy::start(host.parse().with_context(|| format!("{host} is an address"))?).await?)
+    };
+    Ok(Proxies {
+        rabbit: start("MILLPOND_TEST_AMQP_URL").await?,
+        postgres: start("MILLPOND_TEST_POSTGRES_URL").await?,
+        redis: start("MILLPOND_TEST_REDIS_URL").await?,
+    })
+}
+
+/// Debian's `faketime`, for whatever architecture.
+fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok);
+    folders.map(|folder| folder.path().join("faketime/libfaketime.so.1")).find(|library| library.exists())
+}
