@@ -8,6 +8,7 @@ mod governor;
 mod orders;
 mod outbox;
 mod outbox_body;
+mod parked;
 mod probe;
 mod runner;
 mod stock;
@@ -37,6 +38,7 @@ fn steps() -> Vec<Step> {
         probe::STEP,
         governor::STEP,
         outbox_body::STEP,
+        parked::STEP,
     ]
 }
 

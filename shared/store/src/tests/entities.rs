@@ -1,6 +1,6 @@
 use crate::entity::{
-    analytics_progress, campaign_visitors, order, order_line, page_event_seen, page_rollup, parked_message, product,
-    product_price, revenue_rollup, revenue_seen, stock, stock_movement,
+    analytics_progress, campaign_visitors, order, order_line, page_event_seen, page_rollup, parked_message,
+    parked_replay, product, product_price, revenue_rollup, revenue_seen, stock, stock_movement,
 };
 use model::{Clock as _, EventId, SystemClock};
 use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, IntoActiveModel as _};
@@ -85,7 +85,7 @@ async fn every_entity_fits_its_table() {
         let database = home.migrated().await;
         fits!(database, order, order_line, stock, stock_movement, product, product_price, parked_message);
         fits!(database, page_event_seen, page_rollup, campaign_visitors, revenue_rollup, revenue_seen);
-        fits!(database, analytics_progress);
+        fits!(database, analytics_progress, parked_replay);
         assert_eq!(crate::entity::outbox::Entity::find().all(database.read()).await.unwrap(), []);
     }
 }
