@@ -19,6 +19,8 @@ pub(crate) enum Role {
     Invalidation,
     /// Page events and outcomes into rollups.
     Analytics,
+    /// Parked messages into a table, and back.
+    Parker,
 }
 
 /// What `run` takes.
@@ -38,12 +40,21 @@ pub(crate) enum RoleArg {
     Invalidation,
     /// Page events and outcomes into rollups.
     Analytics,
+    /// Parked messages into a table, and back into their queues.
+    Parker,
 }
 
 impl Role {
     /// Every role.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ingress, Self::Storefront, Self::Checkout, Self::Relay, Self::Invalidation, Self::Analytics];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Ingress,
+        Self::Storefront,
+        Self::Checkout,
+        Self::Relay,
+        Self::Invalidation,
+        Self::Analytics,
+        Self::Parker,
+    ];
 
     /// The roles that these arguments name, each once.
     pub(crate) fn set(args: &[RoleArg]) -> BTreeSet<Self> {
@@ -53,7 +64,7 @@ impl Role {
     /// Whether it takes messages from queues.
     pub(crate) fn consumes(self) -> bool {
         match self {
-            Self::Checkout | Self::Invalidation | Self::Analytics => true,
+            Self::Checkout | Self::Invalidation | Self::Analytics | Self::Parker => true,
             Self::Ingress | Self::Storefront | Self::Relay => false,
         }
     }
@@ -67,6 +78,7 @@ impl Role {
             Self::Relay => "relay",
             Self::Invalidation => "invalidation",
             Self::Analytics => "analytics",
+            Self::Parker => "parker",
         }
     }
 }
@@ -81,6 +93,7 @@ impl RoleArg {
             Self::Relay => &[Role::Relay],
             Self::Invalidation => &[Role::Invalidation],
             Self::Analytics => &[Role::Analytics],
+            Self::Parker => &[Role::Parker],
         }
     }
 }

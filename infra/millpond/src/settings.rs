@@ -37,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) relay: relay::Config,
     pub(crate) analytics: analytics::Config,
     pub(crate) invalidation: invalidation::Config,
+    pub(crate) parker: parker::Config,
 }
 
 /// Which brokers, and the limits on their use.
@@ -227,6 +228,7 @@ mod tests {
         same(&settings.relay);
         same(&settings.analytics);
         same(&settings.invalidation);
+        same(&settings.parker);
         // Debug hides these two.
         let own = store::Config::default().database["main"].url.clone();
         assert_eq!(settings.store.database["main"].url.expose_secret(), own.expose_secret());

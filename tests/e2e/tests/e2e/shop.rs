@@ -31,7 +31,7 @@ const ROLES: [(&str, &[&str]); 5] = [
     ("storefront", &["storefront"]),
     ("checkout", &["checkout"]),
     ("checkout-2", &["checkout"]),
-    ("rest", &["relay", "analytics", "invalidation"]),
+    ("rest", &["relay", "analytics", "invalidation", "parker"]),
 ];
 
 /// Real servers of one's own; gone when the shop is.
