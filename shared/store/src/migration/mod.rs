@@ -5,6 +5,7 @@ mod analytics;
 mod catalogue;
 mod dialect;
 mod governor;
+mod ops;
 mod orders;
 mod outbox;
 mod outbox_body;
@@ -38,6 +39,7 @@ fn steps() -> Vec<Step> {
         probe::STEP,
         governor::STEP,
         outbox_body::STEP,
+        ops::STEP,
         parked::STEP,
     ]
 }
