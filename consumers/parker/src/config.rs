@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The database for parked messages of queues that belong to no region, and for what no queue wanted; empty: that of the
-    /// region with the lowest number.
+    /// The database for parked messages of queues that belong to no region, and for what no queue wanted; empty: that of
+    /// analytics, where the effects of most of them lie.
     pub database: String,
     /// How parked messages are taken. A body is kept whole, so few are taken ahead.
     pub worker: worker::Config,

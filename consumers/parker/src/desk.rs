@@ -1,14 +1,16 @@
 //! What operators see of parked messages, and do with them. All of it is SQL on the tables; the role does the rest.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use model::{Clock, EventId};
 use sea_orm::{ConnectionTrait as _, DbErr, Value};
 use serde::{Deserialize, Serialize};
 use service::metrics::Metrics;
 use store::{Database, Databases, Transaction};
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::homes::Homes;
@@ -106,17 +108,22 @@ impl Desk {
     }
 
     /// The groups of what is parked and not ended, the latest first, at most `limit` for each database. A database that does
-    /// not answer is named in the listing.
-    pub async fn list(&self, selection: &Selection, limit: u32) -> Listing {
+    /// not answer within `patience` is named in the listing.
+    pub async fn list(&self, selection: &Selection, limit: u32, patience: Duration) -> Listing {
         let mut listing = Listing::default();
-        for database in self.databases(selection) {
-            match view::groups(&database, selection, limit).await {
-                Ok(groups) => listing.groups.extend(groups),
-                Err(error) => {
-                    tracing::warn!(store.database = database.name(), %error, "parked messages can't be listed");
-                    listing.unknown.push(database.name().to_owned());
+        let databases = self.databases(selection);
+        let looks = databases.iter().map(|database| timeout(patience, view::groups(database, selection, limit)));
+        for (database, looked) in databases.iter().zip(join_all(looks).await) {
+            let why = match looked {
+                Ok(Ok(groups)) => {
+                    listing.groups.extend(groups);
+                    continue;
                 }
-            }
+                Ok(Err(error)) => error.to_string(),
+                Err(_elapsed) => format!("no answer within {} ms", patience.as_millis()),
+            };
+            tracing::warn!(store.database = database.name(), why, "parked messages can't be listed");
+            listing.unknown.push(database.name().to_owned());
         }
         listing.groups.sort_by(|a, b| b.last_parked_at.cmp(&a.last_parked_at));
         listing

@@ -39,7 +39,7 @@ pub(crate) struct Homes {
 impl Homes {
     pub(crate) fn new(databases: &Databases, config: &Config) -> Result<Self, Error> {
         let common = if config.database.is_empty() {
-            databases.regions().next().map(|region| &region.database)
+            Some(databases.analytics())
         } else {
             databases.databases().iter().find(|database| database.name() == config.database)
         };

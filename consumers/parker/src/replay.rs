@@ -39,7 +39,7 @@ pub(crate) struct Replayer {
 }
 
 /// How the publish of a claimed message ended.
-enum Ended {
+pub(crate) enum Ended {
     Confirmed,
     /// Never: an operator has to know.
     Refused(String),
@@ -159,7 +159,7 @@ impl Replayer {
         }
     }
 
-    async fn publish(&self, claimed: &[Model]) -> Vec<Ended> {
+    pub(crate) async fn publish(&self, claimed: &[Model]) -> Vec<Ended> {
         let mut ended: Vec<Option<Ended>> = Vec::with_capacity(claimed.len());
         let (mut orders, mut events) = (Vec::new(), Vec::new());
         for (place, row) in claimed.iter().enumerate() {

@@ -38,6 +38,7 @@ mod auth;
 mod body;
 mod config;
 pub mod operators;
+mod parked;
 mod problems;
 mod router;
 mod run;
