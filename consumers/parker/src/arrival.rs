@@ -80,8 +80,8 @@ impl Arrival {
 
     /// The key of a message whose own id another message of the queue has already.
     pub(crate) fn derived_key(&self) -> String {
-        let digest: String = self.digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}~{digest}", self.key)
+        let prefix = self.digest.first_chunk::<16>().copied().map_or(0, u128::from_be_bytes);
+        format!("{}~{prefix:032x}", self.key)
     }
 }
 

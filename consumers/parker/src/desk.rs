@@ -1,5 +1,7 @@
 //! What operators see of parked messages, and do with them. All of it is SQL on the tables; the role does the rest.
 
+use std::cmp::Reverse;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,7 +127,7 @@ impl Desk {
             tracing::warn!(store.database = database.name(), why, "parked messages can't be listed");
             listing.unknown.push(database.name().to_owned());
         }
-        listing.groups.sort_by(|a, b| b.last_parked_at.cmp(&a.last_parked_at));
+        listing.groups.sort_by_key(|group| Reverse(group.last_parked_at));
         listing
     }
 
@@ -231,7 +233,9 @@ impl Desk {
             };
             let queues = work.await.map_err(in_database(&database))?;
             discarded += queues.len() as u64;
-            queues.iter().for_each(|queue| meters::discarded(&self.metrics, queue, 1));
+            for queue in &queues {
+                meters::discarded(&self.metrics, queue, 1);
+            }
         }
         Ok(discarded)
     }
@@ -281,7 +285,8 @@ pub(crate) fn chosen(selection: &Selection, states: &str, first: usize) -> (Stri
     let mut binds: Vec<Value> = Vec::new();
     for (column, value) in wanted {
         if let Some(value) = value {
-            condition += &format!(" AND {column} = ${}", first + binds.len());
+            // Writing to a String does not fail.
+            let _ = write!(condition, " AND {column} = ${}", first + binds.len());
             binds.push(value.replace('\0', "␀").into());
         }
     }
@@ -292,17 +297,17 @@ pub(crate) fn chosen(selection: &Selection, states: &str, first: usize) -> (Stri
 mod tests {
     use super::*;
 
-    fn refusal(selection: Selection) -> String {
-        states(&selection, "'open', 'replayed'").unwrap_err().to_string()
+    fn refusal(selection: &Selection) -> String {
+        states(selection, "'open', 'replayed'").unwrap_err().to_string()
     }
 
     #[test]
     fn everything_is_chosen_only_where_it_is_said() {
         let some = |text: &str| Some(text.to_owned());
-        assert!(refusal(Selection::default()).contains("say `all`"));
-        assert!(refusal(Selection { message_id: some("m"), ..Selection::default() }).contains("name the queue"));
+        assert!(refusal(&Selection::default()).contains("say `all`"));
+        assert!(refusal(&Selection { message_id: some("m"), ..Selection::default() }).contains("name the queue"));
         assert!(
-            refusal(Selection { all: true, kind: some("k"), ..Selection::default() }).contains("no group beside it")
+            refusal(&Selection { all: true, kind: some("k"), ..Selection::default() }).contains("no group beside it")
         );
         let all = Selection { all: true, ..Selection::default() };
         assert_eq!(states(&all, "'open', 'replayed'").unwrap(), "'open'");

@@ -28,7 +28,7 @@ pub(crate) struct Home {
 /// Every queue of the layout, with its database.
 #[derive(Debug, Clone)]
 pub(crate) struct Homes {
-    homes: Vec<Home>,
+    all: Vec<Home>,
     /// Of queues that belong to no region.
     common: Arc<Database>,
     databases: Databases,
@@ -60,12 +60,12 @@ impl Homes {
             let queues = topology.queues.iter().map(|spec| spec.name.clone());
             queues.map(move |queue| (queue, side))
         });
-        let homes = homes.map(|(queue, side)| Home { database: of_region(&queue), queue, side }).collect();
-        Ok(Self { homes, common, databases: databases.clone(), orders, pages })
+        let all = homes.map(|(queue, side)| Home { database: of_region(&queue), queue, side }).collect();
+        Ok(Self { all, common, databases: databases.clone(), orders, pages })
     }
 
     pub(crate) fn all(&self) -> &[Home] {
-        &self.homes
+        &self.all
     }
 
     /// Where what no queue wanted is kept.
@@ -94,7 +94,7 @@ impl Homes {
     }
 
     pub(crate) fn find(&self, queue: &str) -> Option<&Home> {
-        self.homes.iter().find(|home| home.queue.as_str() == queue)
+        self.all.iter().find(|home| home.queue.as_str() == queue)
     }
 
     /// The queue that a message kept under `queue` is replayed to: that one, or for an unrouted message the one that it

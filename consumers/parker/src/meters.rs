@@ -81,11 +81,8 @@ impl Meters {
         });
         let unrouted = QueueName::unrouted();
         let queues = this.homes.all().iter().map(|home| &home.queue).chain([&unrouted]);
-        for (family, queue) in queues.flat_map(|queue| [&REPLAYED, &CLOSED].map(|family| (family, queue))) {
+        for (family, queue) in queues.flat_map(|queue| [&REPLAYED, &CLOSED, &DISCARDED].map(|family| (family, queue))) {
             metrics.counter(family, &[queue.as_str()]);
-        }
-        for home in this.homes.all() {
-            discarded(metrics, home.queue.as_str(), 0);
         }
         this
     }

@@ -76,7 +76,9 @@ impl Parking {
             taken.extend(round.into_iter().filter(|arrival| !stored.contains(&arrival.key)));
         }
         // Another message of this queue has the same id: this one is kept beside it.
-        taken.iter_mut().for_each(|arrival| arrival.key = arrival.derived_key());
+        for arrival in &mut taken {
+            arrival.key = arrival.derived_key();
+        }
         taken.sort_by(|a, b| a.key.cmp(&b.key));
         let beside = self.insert(&tx, &taken).await?;
         if let Some(lost) = taken.iter().find(|arrival| !beside.contains(&arrival.key)) {

@@ -17,18 +17,16 @@ pub fn reason_key(reason: &str) -> String {
     let mut rest = reason;
     let mut before = ' ';
     while let Some(c) = rest.chars().next() {
-        let after = &rest[c.len_utf8()..];
-        let quoted = if matches!(c, '"' | '\'') && !is_word(before) { quoted(after, c) } else { None };
-        if let Some(end) = quoted {
-            push_blank_free(&mut key, QUOTED);
-            rest = &after[end..];
+        if let Some(after) = behind_quote(before, rest) {
+            key.push(QUOTED);
+            rest = after;
         } else if is_word(c) {
             let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
             push_word(&mut key, &rest[..length]);
             rest = &rest[length..];
         } else {
             push_blank_free(&mut key, c);
-            rest = after;
+            rest = &rest[c.len_utf8()..];
         }
         before = key.chars().next_back().unwrap_or(' ');
     }
@@ -46,36 +44,35 @@ pub(crate) fn without_quoted(reason: &str) -> String {
     let mut rest = reason;
     let mut before = ' ';
     while let Some(c) = rest.chars().next() {
-        let after = &rest[c.len_utf8()..];
-        let quoted = if matches!(c, '"' | '\'') && !is_word(before) { quoted(after, c) } else { None };
-        match quoted {
-            Some(end) => {
-                shown.push(QUOTED);
-                rest = &after[end..];
-            }
-            None => {
-                shown.push(if c.is_control() { ' ' } else { c });
-                rest = after;
-            }
+        if let Some(after) = behind_quote(before, rest) {
+            shown.push(QUOTED);
+            rest = after;
+        } else {
+            shown.push(if c.is_control() { ' ' } else { c });
+            rest = &rest[c.len_utf8()..];
         }
         before = c;
     }
     shown
 }
 
-/// How far it is behind the closing quote. An apostrophe within a word is none.
-fn quoted(text: &str, quote: char) -> Option<usize> {
+/// What is behind the quotation that `text` begins with. An apostrophe within a word is no quote.
+fn behind_quote(before: char, text: &str) -> Option<&str> {
+    let mut chars = text.char_indices();
+    let (_, quote) = chars.next().filter(|(_, c)| matches!(c, '"' | '\''))?;
+    if is_word(before) {
+        return None;
+    }
     let mut escaped = false;
-    for (at, c) in text.char_indices() {
+    for (at, c) in chars {
         if escaped {
             escaped = false;
         } else if c == '\\' {
             escaped = true;
         } else if c == quote {
-            let end = at + c.len_utf8();
-            let goes_on = text[end..].chars().next().is_some_and(is_word);
-            if quote == '"' || !goes_on {
-                return Some(end);
+            let after = &text[at + c.len_utf8()..];
+            if quote == '"' || !after.starts_with(is_word) {
+                return Some(after);
             }
         }
     }

@@ -66,13 +66,13 @@ pub fn sample(body: &[u8]) -> Value {
 
 /// The headers of a message: those of Millpond as they are, of the others the names alone.
 pub fn headers(headers: &Map<String, Value>) -> Value {
-    let shown = headers.iter().take(MAX_FIELDS).map(|(name, value)| {
+    let shown = headers.iter().take(MAX_FIELDS).enumerate().map(|(place, (name, value))| {
         let ours = name.starts_with("x-mp-") && name != model::headers::REASON;
         let value = match value.as_str() {
             Some(text) if ours && is_plain(text) => Value::from(text),
             _ => masked(value),
         };
-        (shown_name(name), value)
+        (shown_name(place, name), value)
     });
     Value::Object(shown.collect())
 }
@@ -88,7 +88,8 @@ fn redacted(name: &str, value: &Value, depth: usize) -> Value {
             let mut shown: Map<String, Value> = fields
                 .iter()
                 .take(MAX_FIELDS)
-                .map(|(name, value)| (shown_name(name), redacted(name, value, depth + 1)))
+                .enumerate()
+                .map(|(place, (name, value))| (shown_name(place, name), redacted(name, value, depth + 1)))
                 .collect();
             if let Some(more) = fields.len().checked_sub(MAX_FIELDS).filter(|more| *more > 0) {
                 shown.insert("…".to_owned(), Value::from(format!("{more} more fields")));
@@ -116,12 +117,12 @@ fn is_plain(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '+'))
 }
 
-/// A name of a field is a word; where data was used for names, it is masked like data.
-fn shown_name(name: &str) -> String {
+/// A name of a field is a word; where data was used for names, it is masked like data. The place keeps two of them apart.
+fn shown_name(place: usize, name: &str) -> String {
     let is_word = name.len() <= MAX_NAME
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '$')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '$'));
-    if is_word { name.to_owned() } else { format!("(a name of {} characters)", name.chars().count()) }
+    if is_word { name.to_owned() } else { format!("(name {}, of {} characters)", place + 1, name.chars().count()) }
 }
 
 fn masked(value: &Value) -> Value {
@@ -182,7 +183,7 @@ mod tests {
         let shown = headers(all.as_object().unwrap());
         let expected = json!({
             "x-mp-attempt": "3", "x-mp-reason": "*** (3 characters)", "cookie": "*** (6 characters)",
-            "(a name of 15 characters)": "*** (1 characters)",
+            "(name 1, of 15 characters)": "*** (1 characters)",
         });
         assert_eq!(shown, expected);
     }

@@ -235,7 +235,9 @@ impl Replayer {
             tx.execute_raw(self.database.statement(sql, binds)).await?;
         }
         tx.commit().await?;
-        confirmed.into_iter().for_each(|queue| self.meters.replayed(queue));
+        for queue in confirmed {
+            self.meters.replayed(queue);
+        }
         Ok(())
     }
 }

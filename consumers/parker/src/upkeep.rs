@@ -45,10 +45,10 @@ impl Upkeep {
             match self.close().await {
                 Ok(0) => {}
                 Ok(closed) => {
-                    tracing::info!(store.database = name, closed, "parked messages have had their effect: closed")
+                    tracing::info!(store.database = name, closed, "parked messages have had their effect: closed");
                 }
                 Err(error) => {
-                    tracing::debug!(store.database = name, %error, "effects of parked messages are looked for later")
+                    tracing::debug!(store.database = name, %error, "effects of parked messages are looked for later");
                 }
             }
             if swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {

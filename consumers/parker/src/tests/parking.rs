@@ -29,7 +29,7 @@ async fn a_message_parked_twice_is_one_row_that_counts_up(site: Site) {
     assert_eq!((again.state.as_str(), again.queue.as_str()), ("open", checkout().as_str()));
     assert_eq!(site.rows().await.len(), 2);
     site.until_ready(&checkout().parked(), 0).await;
-    let shown = format!("millpond_parked_open_messages{{queue=\"{}\"}} 2\n", checkout());
+    let shown = format!("millpond_parked_open_messages{{queue=\"{}\"}} 2.0\n", checkout());
     wait::until("the gauge shows two", || async { parker.metrics.text().contains(&shown).then_some(()) })
         .await
         .unwrap();
@@ -80,7 +80,7 @@ async fn another_message_with_the_same_id_is_kept_beside_the_first(site: Site) {
     parker.stop().await;
 }
 
-async fn a_database_that_is_away_loses_nothing(site: Site) {
+async fn a_database_that_is_away_loses_nothing(mut site: Site) {
     site.execute("ALTER TABLE parked_messages RENAME TO elsewhere", []).await;
     let parker = site.parker(config());
     let all: Vec<Message> = (0..60).map(|n| message(&format!("m-{n}"), "1", "poison: x")).collect();
@@ -104,7 +104,7 @@ async fn a_database_that_is_away_loses_nothing(site: Site) {
         .await
         .unwrap();
     tx.commit().await.unwrap();
-    let site = Site { databases: home.clone(), ..site };
+    site.databases = home.clone();
     let rows = site.until_rows(60).await;
     assert!(all.iter().all(|message| rows.contains_key(message.id.as_str())));
     site.until_ready(&checkout().parked(), 0).await;

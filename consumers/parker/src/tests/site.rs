@@ -57,7 +57,7 @@ pub(crate) struct Site {
     pub(crate) url: String,
     pub(crate) server: Option<FreshDatabase>,
     /// Removed when it is dropped.
-    pub(crate) home: Box<dyn Any + Send>,
+    _home: Box<dyn Any + Send>,
 }
 
 impl Site {
@@ -86,7 +86,7 @@ impl Site {
         let regions = [region()];
         broker.declare(&layout::orders(&regions)).await.unwrap();
         broker.declare(&layout::pages()).await.unwrap();
-        Self { broker, databases, url, server, home }
+        Self { broker, databases, url, server, _home: home }
     }
 
     pub(crate) fn database(&self) -> &Arc<Database> {
