@@ -28,7 +28,7 @@ shop_open() {
 
 # Every limit as it comes, so that what is measured is what people get; no budget is what comes, too.
 configuration() {
-  printf '[http]\nbind = "127.0.0.1:0"\n'
+  printf '[http]\nbind = "127.0.0.1:0"\n[ops]\nbind = "127.0.0.1:0"\n'
   [ "$kind" = servers ] || return 0
   cat <<-END
 	[broker]

@@ -10,7 +10,7 @@ use model::Clock;
 use service::metrics::Metrics;
 use service::{Condition, Readiness, Shutdown};
 use store::Database;
-use worker::{Breaker, Governor, Handler, Seat, Worker, WorkerDeps};
+use worker::{Breaker, Governor, Handler, Pauses, Seat, Worker, WorkerDeps};
 
 use crate::config::Config;
 use crate::orders::Orders;
@@ -33,6 +33,8 @@ pub struct Deps {
     pub events: Arc<dyn Broker>,
     /// Says what is too old to be counted.
     pub clock: Arc<dyn Clock>,
+    /// Which queues operators have paused.
+    pub pauses: Pauses,
     /// Where it says that it is ready.
     pub readiness: Readiness,
     /// What it measures.
@@ -59,7 +61,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`]; the others are stopped softly first.
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, database, breaker, governor, orders, events, clock, readiness, metrics } = deps;
+    let Deps { config, database, breaker, governor, orders, events, clock, pauses, readiness, metrics } = deps;
     // Its own tokens: where one of the three fails, the others stop, and the error is told.
     let stop = shutdown.child();
     let seat = |queue: &QueueName| Some(governor.seat(Rank::Analytics, queue.to_string()));
@@ -70,6 +72,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         queue: layout::analytics_pages_queue(),
         handler: Arc::new(Pages::new(Arc::clone(&database), clock, config.counting.clone())),
         worker: config.pages,
+        pauses: pauses.clone(),
         ready: readiness.condition("analytics.pages"),
         metrics: metrics.clone(),
     };
@@ -80,6 +83,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         queue: layout::analytics_orders_queue(),
         handler: Arc::new(Orders::new(Arc::clone(&database), config.counting.clone())),
         worker: config.orders,
+        pauses,
         ready: readiness.condition("analytics.orders"),
         metrics,
     };
@@ -103,6 +107,7 @@ struct Consumer<H> {
     seat: Option<Seat>,
     handler: Arc<H>,
     worker: worker::Config,
+    pauses: Pauses,
     ready: Condition,
     metrics: Metrics,
 }
@@ -127,6 +132,7 @@ impl<H: Handler> Consumer<H> {
         self.ready.ready();
         let queue = QueueSpec::new(self.queue);
         let deps = WorkerDeps { broker: self.broker, queue, handler: self.handler, breaker, seat: self.seat };
-        Ok(Worker::new(deps, self.worker).measured(&self.metrics).run(stop.clone()).await?)
+        let worker = Worker::new(deps, self.worker).paused_by(self.pauses).measured(&self.metrics);
+        Ok(worker.run(stop.clone()).await?)
     }
 }

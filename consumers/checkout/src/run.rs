@@ -9,7 +9,7 @@ use futures::future::try_join;
 use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use store::Region;
-use worker::{Breaker, Governor, Worker, WorkerDeps};
+use worker::{Breaker, Governor, Pauses, Worker, WorkerDeps};
 
 use crate::config::Config;
 use crate::handler::Checkout;
@@ -29,6 +29,8 @@ pub struct Deps {
     pub governor: Arc<Governor>,
     /// Where committed outcomes are left for whoever asks.
     pub cache: Arc<Cache>,
+    /// Which queues operators have paused.
+    pub pauses: Pauses,
     /// Where it says that it is ready.
     pub readiness: Readiness,
     /// What it measures.
@@ -58,7 +60,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`], for what no waiting mends.
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, region, orders, breaker, governor, cache, readiness, metrics } = deps;
+    let Deps { config, region, orders, breaker, governor, cache, pauses, readiness, metrics } = deps;
     config.check().map_err(Error::Config)?;
     let (name, stop) = (region.name.clone(), shutdown.soft().clone());
     let queue = QueueSpec::new(layout::checkout_queue(&name));
@@ -93,7 +95,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
     let status_task = tasks.spawn("checkout.statuses", writer.run());
     let seat = Some(governor.seat(Rank::Checkout, queue.name.to_string()));
     let deps = WorkerDeps { broker: orders, queue, handler, breaker, seat };
-    let worker = Worker::new(deps, config.worker).measured(&metrics);
+    let worker = Worker::new(deps, config.worker).paused_by(pauses).measured(&metrics);
     let ended = worker.run(shutdown.clone()).await;
     // The handler is gone, and with it the queue's last sender: what is left of it is written, each write in bounded
     // time. A hard stop leaves it; the rows say the same.

@@ -7,7 +7,7 @@ use cache::Cache;
 use serde::{Deserialize, Serialize};
 use service::metrics::Metrics;
 use service::{Readiness, Shutdown};
-use worker::{Breaker, Worker, WorkerDeps};
+use worker::{Breaker, Pauses, Worker, WorkerDeps};
 
 use crate::handler::Invalidation;
 
@@ -38,6 +38,8 @@ pub struct Deps {
     pub orders: Arc<dyn Broker>,
     /// What is purged.
     pub cache: Arc<Cache>,
+    /// Which queues operators have paused.
+    pub pauses: Pauses,
     /// Where it says that it is ready.
     pub readiness: Readiness,
     /// What it measures.
@@ -60,7 +62,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`].
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, orders, cache, readiness, metrics } = deps;
+    let Deps { config, orders, cache, pauses, readiness, metrics } = deps;
     let ready = readiness.condition("invalidation.queue");
     ready.not_ready("waiting for the broker to take the queue's declaration");
     match shutdown.soft().run_until_cancelled(orders.declare(&layout::orders([]))).await {
@@ -75,5 +77,5 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         breaker: Arc::new(Breaker::new("cache", config.breaker)),
         seat: None,
     };
-    Ok(Worker::new(deps, config.worker).measured(&metrics).run(shutdown).await?)
+    Ok(Worker::new(deps, config.worker).paused_by(pauses).measured(&metrics).run(shutdown).await?)
 }

@@ -11,7 +11,7 @@ use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use testkit::redis::{PrivateRedis, key_prefix};
 use testkit::wait::until;
-use worker::{BatchError, Handler as _, Item, Verdict};
+use worker::{BatchError, Handler as _, Item, Pauses, Verdict};
 
 use crate::{Change, Config, Deps, Invalidation, run};
 
@@ -131,6 +131,7 @@ async fn the_role_purges_what_both_kinds_of_events_name() {
             config: Config::default(),
             orders: broker.clone(),
             cache: Arc::clone(&cache),
+            pauses: Pauses::none(),
             readiness: readiness.clone(),
             metrics: Metrics::new(),
         };

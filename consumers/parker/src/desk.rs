@@ -19,7 +19,7 @@ use crate::homes::Homes;
 use crate::meters;
 use crate::row;
 use crate::run::Error;
-use crate::view::{self, Listing, Shown};
+use crate::view::{self, Listing, Shown, Silent};
 
 /// The longest reason for a discard, in bytes.
 const MAX_REASON: usize = 500;
@@ -125,7 +125,7 @@ impl Desk {
                 Err(_elapsed) => format!("no answer within {} ms", patience.as_millis()),
             };
             tracing::warn!(store.database = database.name(), why, "parked messages can't be listed");
-            listing.unknown.push(database.name().to_owned());
+            listing.silent.push(Silent { database: database.name().to_owned(), why });
         }
         listing.groups.sort_by_key(|group| Reverse(group.last_parked_at));
         listing

@@ -53,9 +53,9 @@ mod view;
 
 pub use config::Config;
 pub use desk::{Audit, Deed, Desk, DeskError, Selection};
-pub use reason::reason_key;
+pub use reason::{reason_key, without_quoted};
 pub use run::{Deps, Error, run};
-pub use view::{Group, Listing, Shown};
+pub use view::{Group, Listing, Shown, Silent};
 
 #[cfg(test)]
 mod tests;

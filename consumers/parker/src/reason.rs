@@ -39,7 +39,7 @@ pub fn reason_key(reason: &str) -> String {
 }
 
 /// A reason as it may be shown: what stands between quotes is data of a message, and gone.
-pub(crate) fn without_quoted(reason: &str) -> String {
+pub fn without_quoted(reason: &str) -> String {
     let mut shown = String::with_capacity(reason.len());
     let mut rest = reason;
     let mut before = ' ';

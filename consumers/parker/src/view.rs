@@ -22,8 +22,17 @@ const WAITING: &str = "'open', 'replaying', 'replayed'";
 pub struct Listing {
     /// The latest first.
     pub groups: Vec<Group>,
-    /// Databases that did not answer: what they hold is not in here.
-    pub unknown: Vec<String>,
+    /// Databases that did not answer, and why: what they hold is not in here.
+    pub silent: Vec<Silent>,
+}
+
+/// A database that gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Silent {
+    /// Its name in the configuration.
+    pub database: String,
+    /// In words.
+    pub why: String,
 }
 
 /// Messages of one queue that were parked for one reason.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::role::RoleArg;
 use crate::verbs::load::args::LoadArgs;
+use crate::verbs::ops_client::OpsArgs;
 
 /// An event-driven backend for storefronts: the queue takes the spike, the database sees a steady stream.
 #[derive(Debug, Parser)]
@@ -55,6 +56,42 @@ pub(crate) enum Verb {
     Import(ImportArgs),
     /// Send orders and page events at planned times and measure the answers; hold the journal against the databases.
     Load(Box<LoadArgs>),
+    /// Say what waits in every queue, why, and until when; pause and resume.
+    Queues {
+        #[command(flatten)]
+        ops: OpsArgs,
+        #[command(subcommand)]
+        what: Option<QueuesVerb>,
+    },
+    /// Show what databases are given per second, and set it for every process at once.
+    Budget {
+        #[command(flatten)]
+        ops: OpsArgs,
+        #[command(subcommand)]
+        what: BudgetVerb,
+    },
+    /// Find an order and what became of it.
+    Orders {
+        #[command(flatten)]
+        ops: OpsArgs,
+        #[command(subcommand)]
+        what: OrdersVerb,
+    },
+    /// Show messages that nobody could handle; replay or discard them.
+    Parked {
+        #[command(flatten)]
+        ops: OpsArgs,
+        #[command(subcommand)]
+        what: ParkedVerb,
+    },
+    /// Show what operators did, newest first.
+    Audit {
+        #[command(flatten)]
+        ops: OpsArgs,
+        /// How many rows.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
+    },
     /// Reach every part and say in plain words what is wrong.
     Doctor,
 }
@@ -91,6 +128,131 @@ pub(crate) enum KeysVerb {
     },
     /// Make the key that signs status URLs, once for all processes of a shop.
     Token,
+    /// Make an operator's token. It is printed once; the file keeps its hash, and what the operator does is written down under
+    /// the name.
+    Operator {
+        /// Who.
+        #[arg(long)]
+        name: String,
+        /// Take the operator out instead; running processes notice within the reload interval.
+        #[arg(long)]
+        revoke: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueuesVerb {
+    /// Keep workers from taking from a queue, across restarts. What comes in waits.
+    Pause {
+        /// As `millpond queues` names it, or in short: checkout.main.
+        queue: String,
+        /// Why; shown to whoever looks.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Let them take from it again.
+    Resume {
+        /// As `millpond queues` names it, or in short: checkout.main.
+        queue: String,
+        /// Why; written down with who did it.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BudgetVerb {
+    /// Every database's budget, and who holds which part.
+    Show,
+    /// Write a budget into a database: it wins over the configuration of every process.
+    Set {
+        /// Its name in the configuration.
+        database: String,
+        /// "2000 rows/s", "100 transactions/s", both with a comma between, or "unlimited".
+        budget: String,
+    },
+    /// Take back what was set: the configuration counts again.
+    Unset {
+        /// Its name in the configuration.
+        database: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OrdersVerb {
+    /// By its id, its idempotency key or the shop's own number. Exit status 1 where nothing is stored.
+    Find {
+        /// Which.
+        #[arg(value_name = "ID | KEY | REFERENCE")]
+        find: String,
+        /// Show what customers wrote; that is written into the audit trail.
+        #[arg(long)]
+        show_customer: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ParkedVerb {
+    /// Show what is parked in groups by queue, type and reason, each with a redacted sample.
+    List {
+        #[command(flatten)]
+        group: GroupArgs,
+        /// How many groups.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Show one message, redacted, and what became of it.
+    Show {
+        /// Its home queue, as the list names it.
+        queue: String,
+        /// Its id, as the list names it.
+        message_id: String,
+    },
+    /// Put messages into their home queue again, and nowhere else, at a rate.
+    Replay {
+        #[command(flatten)]
+        selected: SelectedArgs,
+        /// Messages per second, for each database [default: parker.replay_per_s].
+        #[arg(long, value_name = "N")]
+        rate: Option<f64>,
+    },
+    /// Give messages up. They are kept for a while, and each can be replayed yet.
+    Discard {
+        #[command(flatten)]
+        selected: SelectedArgs,
+        /// Why; kept with the messages and in the audit trail.
+        #[arg(long, value_name = "WHY")]
+        because: String,
+    },
+}
+
+/// A group of parked messages, or several: what is not named is any.
+#[derive(Debug, Args)]
+pub(crate) struct GroupArgs {
+    /// Of this home queue.
+    #[arg(long = "queue", id = "of_queue", value_name = "QUEUE")]
+    pub(crate) queue: Option<String>,
+    /// Of this type.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// With this reason, as the list writes it.
+    #[arg(long, value_name = "REASON")]
+    pub(crate) reason: Option<String>,
+}
+
+/// One parked message, a group, or all.
+#[derive(Debug, Args)]
+pub(crate) struct SelectedArgs {
+    /// The one message's home queue.
+    #[arg(requires = "message_id", conflicts_with_all = ["of_queue", "kind", "reason", "all"])]
+    pub(crate) one_queue: Option<String>,
+    /// The one message's id.
+    pub(crate) message_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
+    /// Every open message.
+    #[arg(long, conflicts_with_all = ["of_queue", "kind", "reason"])]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! One process: its roles under one supervisor, behind one HTTP server.
 
+mod operators;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use service::metrics::{Build, Metrics};
 use service::{Condition, Readiness, Shutdown, Supervisor, http};
 use storefront::Storefront;
 use tokio_util::sync::CancellationToken;
+use worker::Pauses;
 
 use crate::levels;
 use crate::parts::{Guard, Parts};
@@ -29,6 +32,8 @@ pub(crate) struct Process {
     server: http::Server,
     /// For `/metrics` alone.
     metrics_server: Option<http::Server>,
+    /// For operators alone.
+    ops_server: Option<http::Server>,
     metrics: Metrics,
     readiness: Readiness,
     /// Every role was started; only then the conditions of all of them are known.
@@ -57,8 +62,19 @@ impl Process {
         metrics.measure_process(started, Build { version: env!("CARGO_PKG_VERSION") });
         let server = http::Server::bind(settings.http.clone()).await.context("http.bind")?.measured(&metrics);
         let metrics_server = bind_metrics(&settings).await?;
+        let ops_server = if roles.contains(&Role::Ops) { Some(operators::bind(&settings).await?) } else { None };
         let started = readiness.condition("process.roles");
-        Ok(Self { settings, roles: roles.clone(), server, metrics_server, metrics, readiness, started, shutdown })
+        Ok(Self {
+            settings,
+            roles: roles.clone(),
+            server,
+            metrics_server,
+            ops_server,
+            metrics,
+            readiness,
+            started,
+            shutdown,
+        })
     }
 
     /// Where it listens.
@@ -71,7 +87,7 @@ impl Process {
     /// # Errors
     /// The first role's, with its name.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self { settings, roles, server, metrics_server, metrics, readiness, started, shutdown } = self;
+        let Self { settings, roles, server, metrics_server, ops_server, metrics, readiness, started, shutdown } = self;
         let parts = Parts::new(&settings, metrics.clone());
         let mut router = readiness.router();
         if settings.metrics.enabled && metrics_server.is_none() {
@@ -88,6 +104,9 @@ impl Process {
             shutdown: shutdown.clone(),
             answered: CancellationToken::new(),
             watched: Vec::new(),
+            ops_server,
+            pauses: Pauses::unknown(),
+            pausable: BTreeSet::new(),
         };
         let ended = match starting.all(&roles, server, metrics_server).await {
             Ok(supervisor) => {
@@ -144,6 +163,11 @@ struct Starting<'a> {
     answered: CancellationToken,
     /// Brokers whose unroutable messages are watched already.
     watched: Vec<&'static str>,
+    ops_server: Option<http::Server>,
+    /// What this process's workers know of pauses.
+    pauses: Pauses,
+    /// The queues that it takes from.
+    pausable: BTreeSet<QueueName>,
 }
 
 impl Starting<'_> {
@@ -157,6 +181,7 @@ impl Starting<'_> {
             self.role(*role).await.with_context(|| format!("the role {} can't start", role.name()))?;
         }
         self.watch_depths();
+        self.follow_pauses().await?;
         if let Some(server) = metrics_server {
             let serving = server.serve(self.metrics.router(), self.shutdown.clone());
             self.supervisor.start("metrics", async move {
@@ -183,6 +208,7 @@ impl Starting<'_> {
             Role::Invalidation => self.invalidation().await,
             Role::Analytics => self.analytics().await,
             Role::Parker => self.parker().await,
+            Role::Ops => self.ops().await,
         }
     }
 
@@ -246,7 +272,9 @@ impl Starting<'_> {
         let orders = self.parts.orders().await?;
         for region in databases.regions() {
             let Guard { breaker, governor } = self.parts.guard(&region.database);
-            self.show_depths("orders", &orders, [layout::checkout_queue(&region.name)]);
+            let queue = layout::checkout_queue(&region.name);
+            self.show_depths("orders", &orders, [queue.clone()]);
+            self.pausable.insert(queue);
             let deps = checkout::Deps {
                 config: self.settings.checkout.clone(),
                 region: region.clone(),
@@ -254,6 +282,7 @@ impl Starting<'_> {
                 governor,
                 orders: self.parts.orders().await?,
                 cache: self.parts.cache().await?,
+                pauses: self.pauses.clone(),
                 readiness: self.readiness.clone(),
                 metrics: self.metrics.clone(),
             };
@@ -282,10 +311,12 @@ impl Starting<'_> {
             config: self.settings.invalidation.clone(),
             orders: self.parts.orders().await?,
             cache: self.parts.cache().await?,
+            pauses: self.pauses.clone(),
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
         };
         self.show_depths("orders", &deps.orders, [layout::invalidation_queue()]);
+        self.pausable.insert(layout::invalidation_queue());
         self.supervisor.start("invalidation", invalidation::run(deps, self.shutdown.clone()));
         Ok(())
     }
@@ -301,9 +332,11 @@ impl Starting<'_> {
             orders: self.parts.orders().await?,
             events: self.parts.events().await?,
             clock: Arc::new(SystemClock),
+            pauses: self.pauses.clone(),
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
         };
+        self.pausable.extend([layout::analytics_orders_queue(), layout::analytics_pages_queue()]);
         self.show_depths("orders", &deps.orders, [layout::analytics_orders_queue()]);
         self.show_depths("events", &deps.events, [layout::analytics_pages_queue()]);
         self.supervisor.start("analytics", analytics::run(deps, self.shutdown.clone()));

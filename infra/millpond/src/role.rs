@@ -21,6 +21,8 @@ pub(crate) enum Role {
     Analytics,
     /// Parked messages into a table, and back.
     Parker,
+    /// What operators ask and do.
+    Ops,
 }
 
 /// What `run` takes.
@@ -42,11 +44,13 @@ pub(crate) enum RoleArg {
     Analytics,
     /// Parked messages into a table, and back into their queues.
     Parker,
+    /// What operators ask and do, over HTTP on a port of its own.
+    Ops,
 }
 
 impl Role {
     /// Every role.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Ingress,
         Self::Storefront,
         Self::Checkout,
@@ -54,6 +58,7 @@ impl Role {
         Self::Invalidation,
         Self::Analytics,
         Self::Parker,
+        Self::Ops,
     ];
 
     /// The roles that these arguments name, each once.
@@ -65,7 +70,7 @@ impl Role {
     pub(crate) fn consumes(self) -> bool {
         match self {
             Self::Checkout | Self::Invalidation | Self::Analytics | Self::Parker => true,
-            Self::Ingress | Self::Storefront | Self::Relay => false,
+            Self::Ingress | Self::Storefront | Self::Relay | Self::Ops => false,
         }
     }
 
@@ -79,6 +84,7 @@ impl Role {
             Self::Invalidation => "invalidation",
             Self::Analytics => "analytics",
             Self::Parker => "parker",
+            Self::Ops => "ops",
         }
     }
 }
@@ -94,6 +100,7 @@ impl RoleArg {
             Self::Invalidation => &[Role::Invalidation],
             Self::Analytics => &[Role::Analytics],
             Self::Parker => &[Role::Parker],
+            Self::Ops => &[Role::Ops],
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     /// One for each database and process.
     pub(crate) breaker: worker::BreakerConfig,
     pub(crate) governor: worker::GovernorConfig,
+    /// How workers follow pauses.
+    pub(crate) pause: worker::PauseConfig,
     pub(crate) cache: cache::Config,
     pub(crate) ingress: ingress::Config,
     pub(crate) storefront: storefront::Config,
@@ -38,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) analytics: analytics::Config,
     pub(crate) invalidation: invalidation::Config,
     pub(crate) parker: parker::Config,
+    pub(crate) ops: ops::Config,
 }
 
 /// Which brokers, and the limits on their use.
@@ -105,6 +108,7 @@ impl Settings {
             }
         }
         self.ingress.keys_file = self.data.join(&self.ingress.keys_file);
+        self.ops.operators_file = self.data.join(&self.ops.operators_file);
         self.token_key_file = self.data.join(&self.token_key_file);
         Ok(self)
     }
@@ -221,6 +225,7 @@ mod tests {
         same(&settings.store);
         same(&settings.breaker);
         same(&settings.governor);
+        same(&settings.pause);
         same(&settings.cache);
         same(&settings.ingress);
         same(&settings.storefront);
@@ -229,6 +234,7 @@ mod tests {
         same(&settings.analytics);
         same(&settings.invalidation);
         same(&settings.parker);
+        same(&settings.ops);
         // Debug hides these two.
         let own = store::Config::default().database["main"].url.clone();
         assert_eq!(settings.store.database["main"].url.expose_secret(), own.expose_secret());

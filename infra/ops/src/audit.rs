@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use model::EventId;
-use sea_orm::{ConnectionTrait as _, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
 use serde::{Deserialize, Serialize};
 use service::Problem;
 use store::{Database, Transaction};
@@ -132,16 +132,11 @@ async fn show(
 async fn rows(database: &Database, limit: u64, before: Option<DateTime<Utc>>) -> Result<Vec<Entry>, DbErr> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let columns = "SELECT at, operator, action, target, detail FROM operator_audit";
-    let rows = match before {
-        Some(before) => {
-            let sql = format!("{columns} WHERE at < $2 ORDER BY at DESC, id DESC LIMIT $1");
-            database.read().query_all_raw(database.statement(sql, [limit.into(), before.into()])).await?
-        }
-        None => {
-            let sql = format!("{columns} ORDER BY at DESC, id DESC LIMIT $1");
-            database.read().query_all_raw(database.statement(sql, [limit.into()])).await?
-        }
-    };
+    let mut binds = vec![limit.into()];
+    binds.extend(before.map(Value::from));
+    let earlier = if before.is_some() { "WHERE at < $2" } else { "" };
+    let sql = format!("{columns} {earlier} ORDER BY at DESC, id DESC LIMIT $1");
+    let rows = database.read().query_all_raw(database.statement(sql, binds)).await?;
     rows.iter().map(|row| entry(database, row)).collect()
 }
 

@@ -36,14 +36,19 @@
 pub mod audit;
 mod auth;
 mod body;
+mod budget;
 mod config;
 pub mod operators;
+mod orders;
 mod parked;
 mod problems;
+mod queues;
 mod router;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use auth::Operator;
 pub use config::Config;
 pub use operators::Operators;
-pub use run::{Deps, Error, Ops, State, home_of, run};
+pub use run::{Deps, Error, Ops, State, home_of};

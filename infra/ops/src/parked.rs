@@ -112,7 +112,6 @@ async fn discard(
     Ok(Json(Done { messages }))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` wants")]
 fn problem(error: DeskError) -> Problem {
     match error {
         DeskError::Invalid(why) => Problem::new(INVALID, why),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use broker::{Broker, QueueName, layout};
+use broker::{Broker, BrokerError, QueueName, layout};
 use model::{Clock, MarketId, RegionNumber};
 use parker::Desk;
 use service::{Condition, Readiness, Shutdown, http};
@@ -12,7 +12,7 @@ use store::{Database, Databases};
 
 use crate::config::Config;
 use crate::operators::{OperatorFileError, Operators};
-use crate::router;
+use crate::{queues, router};
 
 /// What the operator API is given.
 pub struct Deps {
@@ -46,6 +46,9 @@ pub enum Error {
          NAME` adds one; or bind to 127.0.0.1"
     )]
     Open(std::net::SocketAddr),
+    /// The queues can't be declared, and waiting would not help.
+    #[error("the operator API can't declare the queues that it looks at")]
+    Broker(#[from] BrokerError),
 }
 
 /// What handlers share.
@@ -66,9 +69,12 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// Who may ask.
     pub(crate) operators: Operators,
+    /// What was seen of the queues last.
+    pub(crate) looks: queues::Looks,
 }
 
-/// The operator API without a server: serve [`Ops::router`] on a listener of its own and run [`Ops::maintain`] beside it.
+/// The operator API without a server: [`Ops::run`] serves it, or
+/// serve [`Ops::router`] and run [`Ops::maintain`] beside it.
 pub struct Ops {
     state: Arc<State>,
     started: Condition,
@@ -93,7 +99,8 @@ impl Ops {
             );
         }
         let started = readiness.condition("ops.started");
-        let state = State { config, databases, orders, events, desk, markets, clock, operators };
+        let looks = queues::Looks::default();
+        let state = State { config, databases, orders, events, desk, markets, clock, operators, looks };
         Ok(Self { state: Arc::new(state), started })
     }
 
@@ -102,23 +109,46 @@ impl Ops {
         router::router(&self.state)
     }
 
-    /// Follows the operators' file until the soft stop.
-    pub async fn maintain(&self, shutdown: Shutdown) {
+    /// Follows the operators' file, the queues and their workers until the soft stop. A broker that is away keeps nobody
+    /// from asking: what it has is unknown meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Broker`], for a topology that conflicts with what is there.
+    pub async fn maintain(&self, shutdown: Shutdown) -> Result<(), Error> {
         self.started.ready();
         let reload = Duration::from_millis(self.state.config.operators_reload_ms.max(10));
-        shutdown.soft().run_until_cancelled(self.state.operators.follow(reload)).await;
+        let all = async {
+            tokio::select! {
+                // A queue that nobody declared yet would be unknown, not empty.
+                Err(error) = self.declare() => Err(error),
+                () = self.state.operators.follow(reload) => Ok(()),
+                never = queues::follow(Arc::clone(&self.state)) => match never {},
+            }
+        };
+        shutdown.soft().run_until_cancelled(all).await.unwrap_or(Ok(()))
     }
-}
 
-/// Runs the operator API on `server`, which listens already, until `shutdown`.
-///
-/// # Errors
-/// [`Error`], before anything is served.
-pub async fn run(server: http::Server, deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let ops = Ops::new(deps)?;
-    let serving = server.serve(ops.router(), shutdown.clone());
-    futures::future::join(serving, ops.maintain(shutdown)).await;
-    Ok(())
+    /// Serves on `server`, which listens already, until `shutdown`.
+    ///
+    /// # Errors
+    /// As [`Ops::maintain`].
+    pub async fn run(self, server: http::Server, shutdown: Shutdown) -> Result<(), Error> {
+        let stop = shutdown.child();
+        let serving = server.serve(self.router(), stop.clone());
+        let maintaining = async {
+            let ended = self.maintain(shutdown).await;
+            stop.soft().cancel();
+            ended
+        };
+        futures::future::join(serving, maintaining).await.1
+    }
+
+    async fn declare(&self) -> Result<(), Error> {
+        let State { orders, events, databases, .. } = &*self.state;
+        let (topology, pages) = (queues::topology(databases), layout::pages());
+        futures::future::try_join(orders.declare(&topology), events.declare(&pages)).await?;
+        Ok(())
+    }
 }
 
 /// A queue's home: the database that its pause, its parked messages and their audit rows lie in. For a region's checkout

@@ -42,6 +42,9 @@ pub struct Beat {
     pub in_hand: u64,
     /// What keeps it from taking more.
     pub limited_by: LimitedBy,
+    /// Its queue is paused, and it obeys: it takes nothing, and holds nothing.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// What is known of a queue's workers.
@@ -49,8 +52,14 @@ pub struct Beat {
 pub struct Seen {
     /// Workers heard of lately.
     pub workers: usize,
+    /// Of those, how many obey a pause.
+    pub paused: usize,
+    /// Messages taken per second by all of them; `None` while one of them does not know its rate.
+    pub taken_per_s: Option<f64>,
     /// Messages handled per second by all of them; `None` while one of them does not know its rate.
     pub handled_per_s: Option<f64>,
+    /// Messages that all of them hold; `None` where none was heard of.
+    pub in_hand: Option<u64>,
     /// The age of the oldest message that one of them just took.
     pub oldest: Option<Duration>,
     /// What holds most of them up: the worst of what they say.
@@ -98,9 +107,12 @@ impl Roster {
     /// What is known of `queue` at `now`.
     pub fn of_queue(&self, now: Duration, queue: &str) -> Seen {
         let beats = self.last.values().filter(|(at, beat)| self.is_fresh(now, *at) && beat.queue == queue);
-        let mut seen = Seen { handled_per_s: Some(0.0), ..Seen::default() };
+        let mut seen = Seen { taken_per_s: Some(0.0), handled_per_s: Some(0.0), ..Seen::default() };
         for (_, beat) in beats {
             seen.workers += 1;
+            seen.paused += usize::from(beat.paused);
+            seen.taken_per_s = seen.taken_per_s.zip(beat.taken_per_s).map(|(sum, rate)| sum + rate);
+            seen.in_hand = Some(seen.in_hand.unwrap_or(0).saturating_add(beat.in_hand));
             seen.handled_per_s = seen.handled_per_s.zip(beat.handled_per_s).map(|(sum, rate)| sum + rate);
             seen.oldest = seen.oldest.max(beat.oldest_ms.map(Duration::from_millis));
             seen.limited_by = seen.limited_by.max(Some(beat.limited_by));
@@ -135,6 +147,7 @@ mod tests {
             oldest_ms,
             in_hand: 1,
             limited_by: LimitedBy::Busy,
+            paused: false,
         }
     }
 
@@ -145,7 +158,8 @@ mod tests {
         roster.heard(SECOND, Beat { limited_by: LimitedBy::Database, ..beat("b", None) });
         roster.heard(SECOND, Beat { queue: "other".to_owned(), ..beat("c", Some(9_000)) });
         let seen = roster.of_queue(2 * SECOND, "q");
-        assert_eq!((seen.workers, seen.handled_per_s), (2, Some(8.0)));
+        assert_eq!((seen.workers, seen.taken_per_s, seen.handled_per_s), (2, Some(10.0), Some(8.0)));
+        assert_eq!((seen.in_hand, seen.paused), (Some(2), 0));
         assert_eq!(seen.oldest, Some(Duration::from_millis(400)));
         assert_eq!(seen.limited_by, Some(LimitedBy::Database));
     }
@@ -176,6 +190,9 @@ mod tests {
         let sent = beat("a", Some(7));
         assert_eq!(Beat::from_bytes(&sent.to_bytes()), Some(sent));
         assert_eq!(Beat::from_bytes(b"{}"), None);
+        // An older release says nothing of pauses.
+        let older = String::from_utf8(beat("a", None).to_bytes()).unwrap().replace(",\"paused\":false", "");
+        assert_eq!(Beat::from_bytes(older.as_bytes()), Some(beat("a", None)));
         // A newer release may say more.
         let newer = String::from_utf8(beat("a", None).to_bytes()).unwrap().replace('{', "{\"mood\":\"fine\",");
         assert!(Beat::from_bytes(newer.as_bytes()).is_some());

@@ -33,6 +33,6 @@ pub use drain::{Drain, sentence};
 pub use meter::Meter;
 pub use shares::{Claim, Rank};
 pub use shed::{Decision, Limits, Load, Policy, Reason};
-pub use situation::Situation;
+pub use situation::{Paused, Situation};
 pub use steady::{Steadiness, Steady};
 pub use trend::{Trend, come_back_after};

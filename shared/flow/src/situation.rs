@@ -18,12 +18,26 @@ pub struct Situation<'a> {
     pub drain: Drain,
     /// What holds its workers up; `None` where no worker says.
     pub limited_by: Option<LimitedBy>,
+    /// Who paused it, and since when; `None` where it is not paused.
+    pub paused: Option<Paused<'a>>,
+}
+
+/// A pause, in the words of the one who tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paused<'a> {
+    /// Who.
+    pub by: &'a str,
+    /// Since when, as people say it: 14:02.
+    pub since: &'a str,
 }
 
 impl Situation<'_> {
     /// One sentence on what happens, and one on what limits it. `at` names the time of day that is so far away: 14:07.
     pub fn sentence(&self, at: impl FnOnce(Duration) -> String) -> String {
         let what = self.what;
+        if let Some(paused) = self.paused {
+            return self.paused_sentence(paused);
+        }
         let Some(waiting) = self.waiting else {
             return format!("Nobody says how many {what} are waiting: the broker does not answer.");
         };
@@ -62,6 +76,17 @@ impl Situation<'_> {
         });
         text
     }
+
+    fn paused_sentence(&self, Paused { by, since }: Paused<'_>) -> String {
+        let what = self.what;
+        let waiting = match self.waiting {
+            None => format!("the broker does not say how many {what} are waiting"),
+            Some(0) => format!("no {what} waiting"),
+            Some(waiting) => format!("{} {what} waiting", grouped(waiting)),
+        };
+        let oldest = self.oldest.map(|age| format!(", oldest {}", span(age))).unwrap_or_default();
+        format!("Paused by {by} since {since}: {waiting}{oldest}. Nothing is lost, and more is taken in.")
+    }
 }
 
 /// A span of time as people say it: 41 s, 12 min, 3 h.
@@ -83,6 +108,7 @@ mod tests {
         oldest: Some(Duration::from_secs(41)),
         drain: Drain::In(Duration::from_mins(3)),
         limited_by: Some(LimitedBy::Budget),
+        paused: None,
     };
 
     fn said(situation: Situation<'_>) -> String {
@@ -103,6 +129,17 @@ mod tests {
             said(Situation { drain: Drain::Growing, limited_by: Some(LimitedBy::Busy), ..SPIKE }),
             "Filling up: 18,400 orders waiting, oldest 41 s, and growing. Limited by the workers; more of them will help."
         );
+    }
+
+    #[test]
+    fn a_pause_is_told_before_anything_else() {
+        let paused = Some(Paused { by: "anna", since: "14:02" });
+        assert_eq!(
+            said(Situation { paused, ..SPIKE }),
+            "Paused by anna since 14:02: 18,400 orders waiting, oldest 41 s. Nothing is lost, and more is taken in."
+        );
+        let said = said(Situation { paused, waiting: None, oldest: None, ..SPIKE });
+        assert!(said.starts_with("Paused by anna since 14:02: the broker does not say how many orders"), "{said}");
     }
 
     #[test]

@@ -117,11 +117,19 @@ pub async fn budget(database: &Database) -> Result<Option<Budget>, DbErr> {
 /// # Errors
 /// The database's.
 pub async fn set_budget(database: &Database, budget: Option<Budget>) -> Result<(), DbErr> {
+    let tx = database.begin().await?;
+    set_budget_in(database, &tx, budget).await?;
+    tx.commit().await
+}
+
+/// As [`set_budget`], in a transaction that does more.
+///
+/// # Errors
+/// The database's.
+pub async fn set_budget_in(database: &Database, tx: &Transaction, budget: Option<Budget>) -> Result<(), DbErr> {
     let now = database.backend().now_sql();
     let sql = format!("UPDATE governor SET budget = $1, changed_at = {now} WHERE id = 1");
-    let tx = database.begin().await?;
-    tx.execute_raw(database.statement(sql, [budget.map(String::from).into()])).await?;
-    tx.commit().await
+    tx.execute_raw(database.statement(sql, [budget.map(String::from).into()])).await.map(drop)
 }
 
 async fn look(database: &Database, tx: &Transaction, id: Uuid) -> Result<View, DbErr> {

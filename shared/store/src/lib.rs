@@ -41,6 +41,7 @@ pub mod governor;
 mod migration;
 mod open;
 pub mod outbox;
+pub mod pause;
 mod ready;
 mod regions;
 #[cfg(test)]

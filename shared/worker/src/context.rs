@@ -1,6 +1,7 @@
 //! What the batches of one worker share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker::{Broker, QueueName, Settle, SettleError};
 use futures::future::join_all;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::crash::Suspects;
 use crate::governor::Seat;
 use crate::held::Unsent;
+use crate::pause::Pauses;
 use crate::refusals::Refusals;
 use crate::settle::Ladder;
 use crate::stats::{Counter, Stats};
@@ -33,11 +35,19 @@ pub(crate) struct Context<H> {
     pub(crate) running: RwLock<()>,
     pub(crate) unknown: Alarm,
     pub(crate) refusals: Refusals,
+    pub(crate) pauses: Pauses,
+    /// Whether there is a subscription, or something that one brought.
+    pub(crate) consuming: AtomicBool,
     /// Tells how old messages are.
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl<H> Context<H> {
+    /// Whether the queue is paused, and nothing of it is in hand any more.
+    pub(crate) fn obeys_pause(&self) -> bool {
+        self.pauses.is_paused(&self.queue) == Some(true) && !self.consuming.load(Ordering::Acquire)
+    }
+
     /// Notes the age of a batch by its first message, which a queue hands out first because it came first. A message that
     /// was out before is old because it failed, and so is one that was parked and is replayed: they say nothing about the
     /// queue.

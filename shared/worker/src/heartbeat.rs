@@ -55,6 +55,7 @@ impl Heart {
                 context.seat.as_ref().is_some_and(Seat::is_limiting),
                 stats.in_hand(),
             ),
+            paused: context.obeys_pause(),
         }
     }
 

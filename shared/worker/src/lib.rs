@@ -15,6 +15,9 @@
 //! - **An outage costs nobody an attempt.** While the database is away deliveries are held, nothing is parked and nothing
 //!   counted; one prober asks it, and recovery begins with one message and doubles. A long outage gives the deliveries
 //!   back and drops the subscription until the database answers, so that the broker's consumer timeout never strikes.
+//! - **A pause is obeyed** ([`Pauses`]): what is in hand is finished, or goes back where it waits for a database; then
+//!   there is no subscription, nothing is held and no attempt is spent until the queue is resumed. A worker takes nothing
+//!   before it knows that its queue is not paused.
 //! - **A budget is kept.** While there is enough to do, the rows and transactions per second of all workers that use a
 //!   database stay at its budget, second by second, however many they are; checkout before analytics (`governor.rs`).
 //! - **A refused copy is no hot loop.** After the broker refused a retry or a park no batch is taken for a while.
@@ -55,6 +58,7 @@ mod heartbeat;
 mod held;
 mod meters;
 mod panic;
+mod pause;
 mod process;
 mod refusals;
 mod settle;
@@ -67,5 +71,6 @@ pub use error::Error;
 pub use governor::{Governor, GovernorSnapshot, Seat, SeatSnapshot};
 pub use governor_config::GovernorConfig;
 pub use handler::{BatchError, Handled, Handler, Item, Verdict};
+pub use pause::{PauseConfig, Pauses};
 pub use stats::{Stats, StatsSnapshot};
 pub use worker::{Worker, WorkerDeps};

@@ -1,6 +1,7 @@
 //! The loop of one queue.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use broker::{Broker, QueueSpec, Settle, Subscription};
@@ -26,6 +27,7 @@ use crate::heartbeat::beat_for_ever;
 use crate::held::{Held, Unsent};
 use crate::meters;
 use crate::panic::panic_text;
+use crate::pause::Pauses;
 use crate::process::{Aftermath, process};
 use crate::refusals::Refusals;
 use crate::settle::Ladder;
@@ -47,7 +49,7 @@ pub struct WorkerDeps<H> {
 
 /// Consumes one queue.
 pub struct Worker<H> {
-    context: Arc<Context<H>>,
+    context: Context<H>,
 }
 
 impl<H: Handler> Worker<H> {
@@ -66,10 +68,19 @@ impl<H: Handler> Worker<H> {
             running: RwLock::default(),
             unknown: Alarm::new(Duration::from_millis(config.unknown_alarm_every_ms)),
             refusals: Refusals::new(&config),
+            pauses: Pauses::none(),
+            consuming: AtomicBool::new(false),
             clock: Arc::new(SystemClock),
             config,
         };
-        Self { context: Arc::new(context) }
+        Self { context }
+    }
+
+    /// Obeys `pauses`; without them nobody pauses it.
+    #[must_use]
+    pub fn paused_by(mut self, pauses: Pauses) -> Self {
+        self.context.pauses = pauses;
+        self
     }
 
     /// What it has done so far; to be kept beside a worker that runs.
@@ -80,7 +91,7 @@ impl<H: Handler> Worker<H> {
     /// Shows its counters, batches and breaker there, under its queue's name.
     #[must_use]
     pub fn measured(self, metrics: &Metrics) -> Self {
-        let Context { queue, stats, breaker, seat, .. } = &*self.context;
+        let Context { queue, stats, breaker, seat, .. } = &self.context;
         // A second call would show the same again.
         let first = stats.meters.set(meters::register(metrics, queue.as_str(), stats, breaker)).is_ok();
         if let Some(seat) = seat.as_ref().filter(|_| first) {
@@ -99,28 +110,30 @@ impl<H: Handler> Worker<H> {
         if let Some(seat) = &self.context.seat {
             seat.check()?;
         }
+        let context = Arc::new(self.context);
         let mut batches = JoinSet::new();
         let running = Loop {
-            context: &self.context,
+            context: &context,
             soft: shutdown.soft(),
+            quiet: shutdown.soft().child_token(),
             batches: &mut batches,
-            held: Held::new(&self.context.config, Instant::now()),
+            held: Held::new(&context.config, Instant::now()),
             let_go: false,
         };
         // Boxed, as a renewal is large, and a role holds several workers.
-        let seated = Box::pin(seated(self.context.seat.as_ref(), running.run()));
+        let seated = Box::pin(seated(context.seat.as_ref(), running.run()));
         let running = async {
             tokio::select! {
                 ended = seated => ended,
-                never = beat_for_ever(Arc::clone(&self.context)) => match never {},
+                never = beat_for_ever(Arc::clone(&context)) => match never {},
             }
         };
         let ended = shutdown.hard().run_until_cancelled(running).await;
         // What still runs after a hard stop ends here, and its deliveries go back.
         batches.shutdown().await;
         ended.unwrap_or_else(|| {
-            let dropped = self.context.stats.snapshot().dropped;
-            tracing::warn!(queue = %self.context.queue, dropped, "the worker was stopped hard: what it held is back in the queue");
+            let dropped = context.stats.snapshot().dropped;
+            tracing::warn!(queue = %context.queue, dropped, "the worker was stopped hard: what it held is back in the queue");
             Ok(())
         })
     }
@@ -132,6 +145,8 @@ enum End {
     Stopped,
     /// The database has been away for long: the queue can keep the messages better.
     LetGo,
+    /// An operator paused the queue.
+    Paused,
     /// The broker was closed.
     Ended,
 }
@@ -139,6 +154,8 @@ enum End {
 struct Loop<'a, H> {
     context: &'a Arc<Context<H>>,
     soft: &'a CancellationToken,
+    /// Pulled by a pause too: batches that wait for a database go back.
+    quiet: CancellationToken,
     /// Outside, so that a hard stop can end them.
     batches: &'a mut JoinSet<Aftermath>,
     held: Held,
@@ -151,6 +168,8 @@ impl<H: Handler> Loop<'_, H> {
             match self.consume(subscription).await? {
                 End::Stopped => break,
                 End::LetGo => self.wait_for_database().await,
+                // The next subscription waits until the queue is resumed.
+                End::Paused => {}
                 End::Ended => return Err(Error::Ended(self.context.queue.clone())),
             }
         }
@@ -160,7 +179,11 @@ impl<H: Handler> Loop<'_, H> {
 
     /// `None` once a stop was asked for.
     async fn subscribe(&mut self) -> Result<Option<Subscription>, Error> {
-        let Context { broker, queue, config, .. } = &**self.context;
+        let Context { broker, queue, config, consuming, .. } = &**self.context;
+        if !self.wait_while_paused().await {
+            return Ok(None);
+        }
+        consuming.store(true, Ordering::Release);
         match self.soft.run_until_cancelled(broker.subscribe(queue, config.prefetch)).await {
             None => Ok(None),
             Some(Ok(subscription)) => {
@@ -171,8 +194,26 @@ impl<H: Handler> Loop<'_, H> {
         }
     }
 
+    /// Whether there is something to go on for: false once a stop was asked for.
+    async fn wait_while_paused(&self) -> bool {
+        let Context { pauses, queue, .. } = &**self.context;
+        match pauses.is_paused(queue) {
+            Some(false) => return true,
+            Some(true) => tracing::info!(queue = %queue, "the queue is paused: nothing is taken until it is resumed"),
+            None => tracing::info!(queue = %queue, "waiting to know whether the queue is paused"),
+        }
+        let open = self.soft.run_until_cancelled(pauses.until_open(queue)).await.is_some();
+        if open {
+            tracing::info!(queue = %queue, "the queue is not paused (any more)");
+        }
+        open
+    }
+
     async fn consume(&mut self, subscription: Subscription) -> Result<End, Error> {
-        let config = &self.context.config;
+        let Context { config, pauses, queue, consuming, .. } = &**self.context;
+        self.quiet = self.soft.child_token();
+        let paused = pauses.until_paused(queue);
+        tokio::pin!(paused);
         let mut intake = Intake::new(subscription, config, &self.context.stats);
         let end = loop {
             if self.let_go {
@@ -183,6 +224,7 @@ impl<H: Handler> Loop<'_, H> {
             tokio::select! {
                 biased;
                 () = self.soft.cancelled() => break End::Stopped,
+                () = &mut paused => break End::Paused,
                 Some(ended) = self.batches.join_next() => self.note(ended)?,
                 () = self.held.look(), if !self.held.is_empty() => self.look_at_held().await,
                 filled = paced(self.context, &mut intake), if free => match filled {
@@ -191,7 +233,11 @@ impl<H: Handler> Loop<'_, H> {
                 },
             }
         };
+        if matches!(end, End::Paused) {
+            self.quiet.cancel();
+        }
         self.finish(intake.close(), &end).await?;
+        consuming.store(false, Ordering::Release);
         Ok(end)
     }
 
@@ -205,7 +251,7 @@ impl<H: Handler> Loop<'_, H> {
                 }
                 self.start(gathered);
             }
-            End::Stopped | End::LetGo | End::Ended => self.context.give_back(gathered).await,
+            End::Stopped | End::LetGo | End::Paused | End::Ended => self.context.give_back(gathered).await,
         }
         while !self.batches.is_empty() {
             self.join_one().await?;
@@ -217,7 +263,7 @@ impl<H: Handler> Loop<'_, H> {
     fn start(&mut self, batch: Vec<Taken>) {
         self.context.note_age(&batch);
         let spending = self.context.seat.as_ref().map_or_else(Spending::free, |seat| seat.begin(batch.len()));
-        self.batches.spawn(process(Arc::clone(self.context), batch, spending, self.soft.clone()));
+        self.batches.spawn(process(Arc::clone(self.context), batch, spending, self.quiet.clone()));
     }
 
     async fn join_one(&mut self) -> Result<(), Error> {

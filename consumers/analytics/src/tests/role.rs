@@ -9,7 +9,7 @@ use model::Message;
 use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use testkit::wait::until;
-use worker::{Breaker, BreakerConfig, Governor, GovernorConfig};
+use worker::{Breaker, BreakerConfig, Governor, GovernorConfig, Pauses};
 
 use super::fixture::{Fixture, both, envelope};
 use super::orders::confirmed;
@@ -44,6 +44,7 @@ async fn both_queues_are_counted_once_and_a_broken_message_is_parked_alone() {
             orders: broker.clone(),
             events: broker.clone(),
             clock: fixture.clock.clone(),
+            pauses: Pauses::none(),
             readiness: readiness.clone(),
             metrics: Metrics::new(),
         };

@@ -10,7 +10,7 @@ use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use tempfile::TempDir;
 use testkit::wait;
-use worker::{Breaker, BreakerConfig, Governor, GovernorConfig};
+use worker::{Breaker, BreakerConfig, Governor, GovernorConfig, Pauses};
 
 use super::orders::{event, order};
 use super::site::{Site, on_both};
@@ -43,6 +43,7 @@ async fn orders_from_the_queue_end_in_the_database_and_in_the_cache_and_bad_ones
             region,
             orders: broker.clone(),
             cache: Arc::clone(&cache),
+            pauses: Pauses::none(),
             readiness: Readiness::new(shutdown.clone()),
             metrics: Metrics::new(),
         };

@@ -78,7 +78,7 @@ fn files(settings: &Settings, report: &mut Report) {
         Ok(_) => Report::ok("token key", &settings.token_key_file.display().to_string()),
         Err(error) => report.fail("token key", &format!("{error:#}")),
     }
-    for secret in [&settings.ingress.keys_file, &settings.token_key_file] {
+    for secret in [&settings.ingress.keys_file, &settings.token_key_file, &settings.ops.operators_file] {
         if is_open_to_others(secret) {
             report.warn("files", &format!("{} can be read by every user: chmod 600", secret.display()));
         }

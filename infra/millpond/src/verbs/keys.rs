@@ -9,8 +9,9 @@ use anyhow::{Context as _, bail};
 use ingress::Scope;
 use ingress::keys::{self, Entry, KeyKind, PlainKey};
 use model::TokenKey;
+use ops::operators::{self, PlainToken};
 
-use super::{complain, say};
+use super::{complain, ops_client, say};
 use crate::cli::KeysVerb;
 use crate::settings::Settings;
 
@@ -27,6 +28,7 @@ pub(crate) fn run(settings: &Settings, what: &KeysVerb) -> anyhow::Result<ExitCo
             say(key.reveal());
         }
         KeysVerb::List => {
+            list_operators(settings)?;
             for Entry { name, market, kind, expires_at, .. } in keys::read(file)? {
                 let until = expires_at.map_or_else(String::new, |time| format!(", until {time}"));
                 let kind = match kind {
@@ -35,6 +37,17 @@ pub(crate) fn run(settings: &Settings, what: &KeysVerb) -> anyhow::Result<ExitCo
                 };
                 say(&format!("{name}: {kind} key of market {market}{until}"));
             }
+        }
+        KeysVerb::Operator { name, revoke: false } => {
+            let token = add_operator(settings, name)?;
+            complain("This token is shown once; the file keeps its hash alone:");
+            say(token.reveal());
+        }
+        KeysVerb::Operator { name, revoke: true } => {
+            if !operators::remove(&settings.ops.operators_file, name)? {
+                bail!("there is no operator named {name:?}; `millpond keys list` names them");
+            }
+            say(&format!("The operator {name} is revoked; running processes notice within the reload interval."));
         }
         KeysVerb::Revoke { name } => {
             if !keys::revoke(file, name)? {
@@ -49,6 +62,31 @@ pub(crate) fn run(settings: &Settings, what: &KeysVerb) -> anyhow::Result<ExitCo
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn list_operators(settings: &Settings) -> anyhow::Result<()> {
+    let file = &settings.ops.operators_file;
+    if file.exists() {
+        operators::read(file)?.iter().for_each(|operator| say(&format!("{}: operator", operator.name)));
+    }
+    Ok(())
+}
+
+fn add_operator(settings: &Settings, name: &str) -> anyhow::Result<PlainToken> {
+    let (token, hash) = operators::generate();
+    operators::append(&settings.ops.operators_file, &operators::Entry { name: name.to_owned(), hash })?;
+    Ok(token)
+}
+
+/// A process on loopback whose operators' file is not there makes one with the operator "local", and leaves the token in the
+/// data folder, so that the verbs work at once; whether it did.
+pub(crate) fn make_local_operator(settings: &Settings) -> anyhow::Result<bool> {
+    if settings.ops.operators_file.exists() || !settings.ops.bind.ip().is_loopback() {
+        return Ok(false);
+    }
+    let token = add_operator(settings, "local")?;
+    ops_client::leave(&ops_client::token_path(settings), &format!("{}\n", token.reveal()))?;
+    Ok(true)
 }
 
 /// Makes a key for a configured market and adds its hash to the file. With origins it is a browser's.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Entry;
 
-const HEADER: &str = "# Millpond's operators, by the hashes of their tokens. `millpond keys operator` adds one, and\n\
-                      # `millpond keys revoke --operator` takes one out; running processes notice.\n\n";
+const HEADER: &str = "# Millpond's operators, by the hashes of their tokens. `millpond keys operator` adds one, or takes\n\
+                      # one out with --revoke; running processes notice.\n\n";
 
 /// Why the operators' file can't be used.
 #[derive(Debug, thiserror::Error)]

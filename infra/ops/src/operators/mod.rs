@@ -113,31 +113,49 @@ impl Operators {
         self.entries.load().iter().find(|entry| entry.hash.0 == hash).map(|entry| entry.name.clone())
     }
 
-    /// Reads the file every `interval`, for ever. A broken one changes nothing but the log: a slip of an editor must not
-    /// lock the operators out.
+    /// Reads the file every `interval`, for ever.
     pub(crate) async fn follow(&self, interval: Duration) {
         let mut said = None;
         loop {
             tokio::time::sleep(interval).await;
-            let path = Arc::clone(&self.path);
-            let read = match tokio::task::spawn_blocking(move || file::read_if_any(&path)).await {
-                Ok(Ok(entries)) => Ok(entries),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            match read {
-                Ok(entries) if entries != **self.entries.load() => {
-                    tracing::info!(operators.count = entries.len(), "the operators were reloaded");
-                    self.entries.store(Arc::new(entries));
-                    said = None;
-                }
-                Ok(_) => said = None,
-                Err(error) if said.as_ref() != Some(&error) => {
-                    tracing::error!(%error, "the operators in use stay the old ones");
-                    said = Some(error);
-                }
-                Err(_) => {}
+            let failed = self.reload().await.err();
+            if let Some(error) = failed.as_ref().filter(|_| failed != said) {
+                tracing::error!(error, "the operators in use stay the old ones");
             }
+            said = failed;
         }
+    }
+
+    /// Takes what the file says now. A broken one changes nothing: a slip of an editor must not lock the operators out.
+    async fn reload(&self) -> Result<(), String> {
+        let path = Arc::clone(&self.path);
+        let read = tokio::task::spawn_blocking(move || file::read_if_any(&path)).await;
+        let entries = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        if entries != **self.entries.load() {
+            tracing::info!(operators.count = entries.len(), "the operators were reloaded");
+            self.entries.store(Arc::new(entries));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slip_of_an_editor_locks_nobody_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operators.toml");
+        let (token, hash) = generate();
+        append(&path, &Entry { name: "anna".to_owned(), hash }).unwrap();
+        let operators = Operators::open(&path).unwrap();
+        let good = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, "[[operator]").unwrap();
+        assert!(operators.reload().await.unwrap_err().contains("not valid"));
+        assert_eq!(operators.find(token.reveal()).as_deref(), Some("anna"));
+        std::fs::write(&path, good.replace("anna", "ben")).unwrap();
+        operators.reload().await.unwrap();
+        assert_eq!(operators.find(token.reveal()).as_deref(), Some("ben"));
     }
 }

@@ -134,6 +134,7 @@ fn beat(oldest_ms: u64) -> bytes::Bytes {
         handled_per_s: Some(1.0),
         oldest_ms: Some(oldest_ms),
         in_hand: 0,
+        paused: false,
         limited_by: LimitedBy::Busy,
     };
     beat.to_bytes().into()

@@ -78,6 +78,8 @@ pub struct Server {
     local_addr: SocketAddr,
     config: Config,
     requests: Option<Requests>,
+    /// What it is for, where a process has several.
+    name: Option<&'static str>,
 }
 
 impl Server {
@@ -102,13 +104,20 @@ impl Server {
             _ => Error::Io(bind, error),
         })?;
         let local_addr = listener.local_addr().map_err(|error| Error::Io(bind, error))?;
-        Ok(Self { listener, local_addr, config, requests: None })
+        Ok(Self { listener, local_addr, config, requests: None, name: None })
     }
 
     /// Counts and times its requests there.
     #[must_use]
     pub fn measured(mut self, metrics: &Metrics) -> Self {
         self.requests = Some(Requests::new(metrics));
+        self
+    }
+
+    /// Says in the log what it is for, beside the process's main server.
+    #[must_use]
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
         self
     }
 
@@ -132,7 +141,10 @@ impl Server {
             tasks: Tasks::new(),
         });
         let slots = Arc::new(Semaphore::new(self.config.max_connections));
-        tracing::info!(http.address = %self.local_addr, "listening on http://{}", self.local_addr);
+        match self.name {
+            None => tracing::info!(http.address = %self.local_addr, "listening on http://{}", self.local_addr),
+            Some(name) => tracing::info!(http.address = %self.local_addr, "{name} at http://{}", self.local_addr),
+        }
         stop.soft().run_until_cancelled(accept(&self.listener, &slots, &context)).await;
         drop(self.listener);
 

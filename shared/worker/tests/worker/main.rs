@@ -7,6 +7,7 @@ mod governed;
 mod heartbeat;
 mod kill;
 mod outage;
+mod pausing;
 mod refused;
 mod retries;
 mod site;

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use worker::{
-    BatchError, Breaker, BreakerConfig, Config, Error, Handled, Handler, Item, Seat, Stats, StatsSnapshot, Verdict,
-    Worker, WorkerDeps,
+    BatchError, Breaker, BreakerConfig, Config, Error, Handled, Handler, Item, Pauses, Seat, Stats, StatsSnapshot,
+    Verdict, Worker, WorkerDeps,
 };
 
 /// Far beyond what a loaded machine takes.
@@ -268,6 +268,13 @@ impl Site {
         start(self.broker.clone(), &self.ledger, &self.breaker, config)
     }
 
+    /// A worker that obeys `pauses`.
+    pub(crate) fn work_paused_by(&self, pauses: &Pauses, config: Config) -> Running {
+        let (handler, breaker) = (Arc::clone(&self.ledger), Arc::clone(&self.breaker));
+        let deps = WorkerDeps { broker: self.broker.clone(), queue: queue(), handler, breaker, seat: None };
+        run(Worker::new(deps, config).paused_by(pauses.clone()))
+    }
+
     pub(crate) async fn ready(&self, queue: &QueueName) -> u64 {
         self.broker.depths(std::slice::from_ref(queue)).await.unwrap()[0].ready
     }
@@ -315,7 +322,10 @@ pub(crate) fn start_seated<H: Handler>(
 ) -> Running {
     let (handler, breaker) = (Arc::clone(handler), Arc::clone(breaker));
     let deps = WorkerDeps { broker, queue: queue(), handler, breaker, seat };
-    let worker = Worker::new(deps, config);
+    run(Worker::new(deps, config))
+}
+
+fn run<H: Handler>(worker: Worker<H>) -> Running {
     let (stats, shutdown) = (worker.stats(), Shutdown::new());
     let task = Tasks::new().spawn("worker", worker.run(shutdown.clone()));
     Running { stats, shutdown, task }

@@ -16,7 +16,7 @@ use testkit::wait;
 use crate::shop::{Parts, Shop, order_body};
 
 /// No JSON.
-const BROKEN: &[u8] = b"{\"order\": \"of a kind that nobody knows\"";
+pub(crate) const BROKEN: &[u8] = b"{\"order\": \"of a kind that nobody knows\"";
 
 pub(crate) async fn a_malformed_request_gets_a_problem_that_names_every_wrong_field(parts: Parts) -> Result<()> {
     let shop = Shop::open(parts, &[("MUG", 1)]).await?;
@@ -85,7 +85,7 @@ pub(crate) async fn a_malformed_message_put_into_a_queue_by_hand_is_parked_while
 }
 
 /// The shop's broker, opened beside its processes, or in their place.
-async fn by_hand(shop: &Shop) -> Result<Arc<dyn Broker>> {
+pub(crate) async fn by_hand(shop: &Shop) -> Result<Arc<dyn Broker>> {
     let broker: Arc<dyn Broker> = match (&shop.parts, &shop.servers) {
         (Parts::Embedded, _) => {
             Embedded::open(shop.folder().join("millpond-data/millpond.queue"), broker_embedded::Config::default())
@@ -100,11 +100,11 @@ async fn by_hand(shop: &Shop) -> Result<Arc<dyn Broker>> {
     Ok(broker)
 }
 
-fn to_checkout(message: model::Message) -> Publish {
+pub(crate) fn to_checkout(message: model::Message) -> Publish {
     Publish { exchange: layout::orders_exchange(), routing_key: "order.placed.main".to_owned(), message }
 }
 
-fn placed(key: &str) -> Result<model::Message> {
+pub(crate) fn placed(key: &str) -> Result<model::Message> {
     let (region, market, key) = (RegionNumber(1), "main".parse()?, key.parse()?);
     let data = OrderPlaced {
         order_id: OrderId::derive(region, &market, &key),

@@ -6,8 +6,10 @@ mod kills;
 mod layout;
 mod load;
 mod metrics;
+mod operators;
 mod orders;
 mod pages;
+mod parked;
 mod shop;
 mod startup;
 
@@ -37,10 +39,13 @@ on_all_parts!(
     orders::five_hundred_buyers_of_a_hundred_units_leave_exactly_a_hundred_confirmed,
     metrics::what_a_shop_does_is_counted_in_every_role,
     pages::a_page_event_batch_posted_twice_counts_once,
+    parked::what_is_parked_is_listed_shown_replayed_and_discarded_by_the_verb,
     bad_input::a_malformed_request_gets_a_problem_that_names_every_wrong_field,
     bad_input::a_malformed_message_put_into_a_queue_by_hand_is_parked_while_its_neighbours_pass,
     kills::a_checkout_killed_in_mid_batch_loses_nothing_and_doubles_nothing,
     kills::an_ingress_killed_in_mid_request_loses_nothing_that_it_accepted,
     load::a_load_run_is_reported_and_its_journal_agrees_with_the_databases,
+    operators::a_paused_queue_keeps_what_comes_in_through_a_restart_and_does_each_once_when_resumed,
+    operators::verbs_find_orders_set_budgets_and_say_what_keeps_them_from_it,
     load::what_was_lost_or_sold_twice_is_found_and_is_an_exit_status,
 );

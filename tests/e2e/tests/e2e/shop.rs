@@ -26,11 +26,12 @@ pub(crate) enum Parts {
 }
 
 /// The processes of a shop on servers, by the names that tests kill them by.
-const ROLES: [(&str, &[&str]); 5] = [
+const ROLES: [(&str, &[&str]); 6] = [
     ("ingress", &["ingress"]),
     ("storefront", &["storefront"]),
     ("checkout", &["checkout"]),
     ("checkout-2", &["checkout"]),
+    ("ops", &["ops"]),
     ("rest", &["relay", "analytics", "invalidation", "parker"]),
 ];
 
@@ -286,7 +287,7 @@ fn configuration(servers: Option<&Servers>) -> String {
             redis::key_prefix(),
         )
     });
-    format!("[http]\nbind = \"127.0.0.1:0\"\n{parts}")
+    format!("[http]\nbind = \"127.0.0.1:0\"\n[ops]\nbind = \"127.0.0.1:0\"\n{parts}")
 }
 
 fn open_database(url: String) -> Result<Databases> {

@@ -28,8 +28,11 @@ async fn a_wrong_configuration_stops_the_start_and_says_what_to_do() -> Result<(
         ("[ingress]\nkeys_file = \"nowhere.toml\"", "millpond keys create"),
         ("this is not toml", "not valid TOML"),
     ] {
-        let (success, printed) =
-            millpond(&format!("{configuration}\n"), &["--set", "http.bind=127.0.0.1:0", "run", "all"]).await?;
+        let (success, printed) = millpond(
+            &format!("{configuration}\n"),
+            &["--set", "http.bind=127.0.0.1:0", "--set", "ops.bind=127.0.0.1:0", "run", "all"],
+        )
+        .await?;
         assert!(!success && printed.contains(said), "{configuration}\nshould say {said:?}, and says:\n{printed}");
     }
     Ok(())
@@ -39,7 +42,7 @@ async fn a_wrong_configuration_stops_the_start_and_says_what_to_do() -> Result<(
 async fn a_port_that_is_taken_stops_the_start_and_is_named() -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let bind = format!("http.bind={}", taken.local_addr()?);
-    let (success, printed) = millpond("", &["--set", &bind, "run", "all"]).await?;
+    let (success, printed) = millpond("", &["--set", &bind, "--set", "ops.bind=127.0.0.1:0", "run", "all"]).await?;
     assert!(!success && printed.contains("is taken by another process"), "{printed}");
     Ok(())
 }
@@ -62,7 +65,7 @@ fn nowhere() -> Result<u16> {
 async fn without_any_server_every_role_says_so_and_waits() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let configuration = format!(
-        "[http]\nbind = \"127.0.0.1:0\"\n[broker]\norders = \"amqp://127.0.0.1:{}\"\n[store.database.main]\n\
+        "[http]\nbind = \"127.0.0.1:0\"\n[ops]\nbind = \"127.0.0.1:0\"\n[broker]\norders = \"amqp://127.0.0.1:{}\"\n[store.database.main]\n\
          url = \"postgres://nobody@127.0.0.1:{}/nothing\"\n[cache]\nurl = \"redis://127.0.0.1:{}\"\n",
         nowhere()?,
         nowhere()?,

@@ -37,6 +37,8 @@ impl Scene {
         let mut layers = vec![
             format!("data={}", folder.path().display()),
             format!("http.bind={}", args.bind()),
+            // A free port: a shop may run beside.
+            "ops.bind=127.0.0.1:0".to_owned(),
             format!("store.database.main.budget={budget}"),
             "governor.adaptive=false".to_owned(),
             "log.filter=warn".to_owned(),

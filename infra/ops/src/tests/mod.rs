@@ -1,0 +1,6 @@
+mod access;
+mod actions;
+mod fixture;
+mod orders;
+mod parked;
+mod queues;
