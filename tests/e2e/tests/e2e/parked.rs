@@ -16,7 +16,7 @@ fn queue() -> Result<QueueName> {
 
 async fn shown(shop: &Shop, id: &str) -> Option<Value> {
     let queue = queue().ok()?;
-    let printed = verb(shop.folder(), &["parked", "show", queue.as_str(), id, "--json"]).await.ok()?;
+    let printed = verb(shop.folder(), &["parked", "--json", "show", queue.as_str(), id]).await.ok()?;
     serde_json::from_str(&printed).ok()
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn what_is_parked_is_listed_shown_replayed_and_discarded_by_the
         until(&shop, id, "it is parked", |message| message["state"] == "open").await?;
     }
 
-    let printed = verb(shop.folder(), &["parked", "list", "--json"]).await?;
+    let printed = verb(shop.folder(), &["parked", "--json", "list"]).await?;
     let listing: Value = serde_json::from_str(&printed)?;
     let groups = listing["groups"].as_array().context("a list of groups")?;
     let group = groups.iter().find(|group| group["open"] == 2).context("the group of the two")?;
