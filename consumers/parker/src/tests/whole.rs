@@ -10,7 +10,7 @@ use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use store::Region;
 use store::entity::{order, stock_movement};
-use worker::{Breaker, BreakerConfig, Governor, GovernorConfig};
+use worker::{Breaker, BreakerConfig, Governor, GovernorConfig, Pauses};
 
 use super::site::{REGION, Site, Trail, checkout as queue, config, on_both, one, region};
 
@@ -31,6 +31,7 @@ fn checkout(site: &Site, number: RegionNumber) -> (Shutdown, tokio::task::JoinHa
             breaker: Arc::new(Breaker::new("main", BreakerConfig::default())),
             governor: Arc::new(Governor::new(database, GovernorConfig::default())),
             cache: Arc::new(cache::Cache::open(&cache::Config::default()).await.unwrap()),
+            pauses: Pauses::none(),
             readiness: Readiness::new(running.clone()),
             metrics: Metrics::new(),
         };

@@ -32,14 +32,17 @@ pub(crate) async fn what_is_parked_is_listed_shown_replayed_and_discarded_by_the
 
     // Two that can't be read, and one that an earlier release is supposed to have parked.
     let queue = queue()?;
-    let broken =
+    let unreadable =
         |id: &str| -> Result<Message> { Ok(Message { id: id.parse()?, body: BROKEN.into(), ..placed("k-x")? }) };
     let mut good = placed("k-good")?;
     let good_id = good.id.to_string();
     good.headers.insert(headers::REASON.to_owned(), "failed 8 times, at last later: no".to_owned());
     let broker = by_hand(&shop).await?;
-    let batch =
-        vec![to_checkout(broken("b-1")?), to_checkout(broken("b-2")?), Publish::to_queue(&queue.parked(), good)];
+    let batch = vec![
+        to_checkout(unreadable("b-1")?),
+        to_checkout(unreadable("b-2")?),
+        Publish::to_queue(&queue.parked(), good),
+    ];
     for outcome in broker.publish(batch).await {
         outcome?;
     }
