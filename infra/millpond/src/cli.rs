@@ -77,6 +77,13 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         what: OrdersVerb,
     },
+    /// Show messages that nobody could handle; replay or discard them.
+    Parked {
+        #[command(flatten)]
+        ops: OpsArgs,
+        #[command(subcommand)]
+        what: ParkedVerb,
+    },
     /// Show what operators did, newest first.
     Audit {
         #[command(flatten)]
@@ -182,6 +189,70 @@ pub(crate) enum OrdersVerb {
         #[arg(long)]
         show_customer: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ParkedVerb {
+    /// Show what is parked in groups by queue, type and reason, each with a redacted sample.
+    List {
+        #[command(flatten)]
+        group: GroupArgs,
+        /// How many groups.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Show one message, redacted, and what became of it.
+    Show {
+        /// Its home queue, as the list names it.
+        queue: String,
+        /// Its id, as the list names it.
+        message_id: String,
+    },
+    /// Put messages into their home queue again, and nowhere else, at a rate.
+    Replay {
+        #[command(flatten)]
+        selected: SelectedArgs,
+        /// Messages per second, for each database [default: parker.replay_per_s].
+        #[arg(long, value_name = "N")]
+        rate: Option<f64>,
+    },
+    /// Give messages up. They are kept for a while, and each can be replayed yet.
+    Discard {
+        #[command(flatten)]
+        selected: SelectedArgs,
+        /// Why; kept with the messages and in the audit trail.
+        #[arg(long, value_name = "WHY")]
+        because: String,
+    },
+}
+
+/// A group of parked messages, or several: what is not named is any.
+#[derive(Debug, Args)]
+pub(crate) struct GroupArgs {
+    /// Of this home queue.
+    #[arg(long = "queue", id = "of_queue", value_name = "QUEUE")]
+    pub(crate) queue: Option<String>,
+    /// Of this type.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// With this reason, as the list writes it.
+    #[arg(long, value_name = "REASON")]
+    pub(crate) reason: Option<String>,
+}
+
+/// One parked message, a group, or all.
+#[derive(Debug, Args)]
+pub(crate) struct SelectedArgs {
+    /// The one message's home queue.
+    #[arg(requires = "message_id", conflicts_with_all = ["of_queue", "kind", "reason", "all"])]
+    pub(crate) one_queue: Option<String>,
+    /// The one message's id.
+    pub(crate) message_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
+    /// Every open message.
+    #[arg(long, conflicts_with_all = ["of_queue", "kind", "reason"])]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

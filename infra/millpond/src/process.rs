@@ -207,6 +207,7 @@ impl Starting<'_> {
             Role::Relay => self.relay().await,
             Role::Invalidation => self.invalidation().await,
             Role::Analytics => self.analytics().await,
+            Role::Parker => self.parker().await,
             Role::Ops => self.ops().await,
         }
     }
@@ -350,6 +351,21 @@ impl Starting<'_> {
         self.show_depths("orders", &deps.orders, [layout::analytics_orders_queue()]);
         self.show_depths("events", &deps.events, [layout::analytics_pages_queue()]);
         self.supervisor.start("analytics", analytics::run(deps, self.shutdown.clone()));
+        Ok(())
+    }
+
+    async fn parker(&mut self) -> anyhow::Result<()> {
+        let deps = parker::Deps {
+            config: self.settings.parker.clone(),
+            breaker: self.settings.breaker.clone(),
+            databases: self.parts.databases().await?,
+            orders: self.parts.orders().await?,
+            events: self.parts.events().await?,
+            one_broker: self.settings.one_broker(),
+            readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
+        };
+        self.supervisor.start("parker", parker::run(deps, self.shutdown.clone()));
         Ok(())
     }
 

@@ -19,6 +19,8 @@ pub(crate) enum Role {
     Invalidation,
     /// Page events and outcomes into rollups.
     Analytics,
+    /// Parked messages into a table, and back.
+    Parker,
     /// What operators ask and do.
     Ops,
 }
@@ -40,14 +42,24 @@ pub(crate) enum RoleArg {
     Invalidation,
     /// Page events and outcomes into rollups.
     Analytics,
+    /// Parked messages into a table, and back into their queues.
+    Parker,
     /// What operators ask and do, over HTTP on a port of its own.
     Ops,
 }
 
 impl Role {
     /// Every role.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Ingress, Self::Storefront, Self::Checkout, Self::Relay, Self::Invalidation, Self::Analytics, Self::Ops];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Ingress,
+        Self::Storefront,
+        Self::Checkout,
+        Self::Relay,
+        Self::Invalidation,
+        Self::Analytics,
+        Self::Parker,
+        Self::Ops,
+    ];
 
     /// The roles that these arguments name, each once.
     pub(crate) fn set(args: &[RoleArg]) -> BTreeSet<Self> {
@@ -57,7 +69,7 @@ impl Role {
     /// Whether it takes messages from queues.
     pub(crate) fn consumes(self) -> bool {
         match self {
-            Self::Checkout | Self::Invalidation | Self::Analytics => true,
+            Self::Checkout | Self::Invalidation | Self::Analytics | Self::Parker => true,
             Self::Ingress | Self::Storefront | Self::Relay | Self::Ops => false,
         }
     }
@@ -71,6 +83,7 @@ impl Role {
             Self::Relay => "relay",
             Self::Invalidation => "invalidation",
             Self::Analytics => "analytics",
+            Self::Parker => "parker",
             Self::Ops => "ops",
         }
     }
@@ -86,6 +99,7 @@ impl RoleArg {
             Self::Relay => &[Role::Relay],
             Self::Invalidation => &[Role::Invalidation],
             Self::Analytics => &[Role::Analytics],
+            Self::Parker => &[Role::Parker],
             Self::Ops => &[Role::Ops],
         }
     }

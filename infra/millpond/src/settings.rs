@@ -39,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) relay: relay::Config,
     pub(crate) analytics: analytics::Config,
     pub(crate) invalidation: invalidation::Config,
+    pub(crate) parker: parker::Config,
     pub(crate) ops: ops::Config,
 }
 
@@ -232,6 +233,7 @@ mod tests {
         same(&settings.relay);
         same(&settings.analytics);
         same(&settings.invalidation);
+        same(&settings.parker);
         same(&settings.ops);
         // Debug hides these two.
         let own = store::Config::default().database["main"].url.clone();

@@ -40,6 +40,7 @@ mod budget;
 mod config;
 pub mod operators;
 mod orders;
+mod parked;
 mod problems;
 mod queues;
 mod router;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use broker::{Broker, BrokerError, QueueName, layout};
 use model::{Clock, MarketId, RegionNumber};
+use parker::Desk;
 use service::{Condition, Readiness, Shutdown, http};
 use store::{Database, Databases};
 
@@ -23,6 +24,8 @@ pub struct Deps {
     pub orders: Arc<dyn Broker>,
     /// Where page events wait; may be the same broker.
     pub events: Arc<dyn Broker>,
+    /// Where operators act on parked messages.
+    pub desk: Desk,
     /// Every market and its region, from which an order's id is made.
     pub markets: Vec<(MarketId, RegionNumber)>,
     /// Names the time of day in answers; what is stored has the database's.
@@ -58,6 +61,8 @@ pub struct State {
     pub orders: Arc<dyn Broker>,
     /// Where page events wait; may be the same broker.
     pub events: Arc<dyn Broker>,
+    /// Where operators act on parked messages.
+    pub(crate) desk: Desk,
     /// Every market and its region.
     pub markets: Vec<(MarketId, RegionNumber)>,
     /// The time of day.
@@ -81,7 +86,7 @@ impl Ops {
     /// # Errors
     /// [`Error`].
     pub fn new(deps: Deps) -> Result<Self, Error> {
-        let Deps { config, databases, orders, events, markets, clock, readiness } = deps;
+        let Deps { config, databases, orders, events, desk, markets, clock, readiness } = deps;
         let operators = Operators::open(&config.operators_file)?;
         if operators.is_empty() {
             if !config.bind.ip().is_loopback() {
@@ -94,8 +99,8 @@ impl Ops {
             );
         }
         let started = readiness.condition("ops.started");
-        let state =
-            State { config, databases, orders, events, markets, clock, operators, looks: queues::Looks::default() };
+        let looks = queues::Looks::default();
+        let state = State { config, databases, orders, events, desk, markets, clock, operators, looks };
         Ok(Self { state: Arc::new(state), started })
     }
 

@@ -203,12 +203,16 @@ impl Turn {
             let (used, max) = (writer.used_bytes, writer.config.max_file_bytes);
             return Err(PublishError::Refused(format!("its file holds {used} bytes, max_file_bytes is {max}")));
         }
-        let bound = writer.router.route(exchange, routing_key).ok_or(PublishError::Unroutable)?;
-        let queues = if bound.is_empty() {
+        let queues = if exchange.as_str() == topology::QUEUES {
+            writer.names.get(&QueueName::new(routing_key)).map(|queue| vec![*queue]).unwrap_or_default()
+        } else {
+            writer.router.route(exchange, routing_key).ok_or(PublishError::Unroutable)?.to_vec()
+        };
+        let queues = if queues.is_empty() {
             let unrouted = writer.names.get(&QueueName::unrouted()).ok_or(PublishError::Unroutable)?;
             vec![*unrouted]
         } else {
-            bound.to_vec()
+            queues
         };
         for queue in queues.iter().filter_map(|id| writer.queues.get(id)) {
             let arrived = self.arrived.get(&queue.id).map_or(0, |arrived| arrived.count);

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{ExchangeName, Publish, QueueName, QueueSpec, Settle, SettleError, Settler};
+use broker::{Publish, QueueName, QueueSpec, Settle, SettleError, Settler};
 use futures::future::BoxFuture;
 use model::{Message, headers};
 
 use crate::publisher::Publisher;
-use crate::topology::COPIES;
 use crate::window::Window;
 use crate::wire;
 
@@ -22,8 +21,14 @@ const ROOM_FOR_OURS: usize = 2 * MAX_REASON;
 const MAX_OURS: usize = 256;
 
 /// Headers that mean something to Millpond.
-const OURS: [&str; 5] =
-    [headers::ATTEMPT, headers::VERSION, headers::EVENT_COUNT, headers::ORIGIN_QUEUE, headers::TRACEPARENT];
+const OURS: [&str; 6] = [
+    headers::ATTEMPT,
+    headers::VERSION,
+    headers::EVENT_COUNT,
+    headers::ORIGIN_QUEUE,
+    headers::REPLAYED,
+    headers::TRACEPARENT,
+];
 
 /// What the deliveries of a subscription share.
 pub(crate) struct Home {
@@ -100,14 +105,14 @@ impl Home {
         let attempt = message.attempt().saturating_add(1);
         let mut copy = self.with_reason(message, reason);
         copy.headers.insert(headers::ATTEMPT.to_owned(), attempt.to_string());
-        Ok(to_queue(&rung, copy))
+        Ok(Publish::to_queue(&rung, copy))
     }
 
     fn park(&self, message: &Message, reason: &str) -> Result<Publish, String> {
         self.spec()?;
         let mut copy = self.with_reason(message, reason);
         copy.headers.insert(headers::ORIGIN_QUEUE.to_owned(), self.queue.to_string());
-        Ok(to_queue(&self.queue.parked(), copy))
+        Ok(Publish::to_queue(&self.queue.parked(), copy))
     }
 
     /// A copy is persistent, whatever the original was: somebody wants it to come back. Headers that are too many for a
@@ -129,8 +134,4 @@ impl Home {
     fn spec(&self) -> Result<&QueueSpec, String> {
         self.spec.as_ref().ok_or_else(|| format!("{} has neither a retry ladder nor a parked queue", self.queue))
     }
-}
-
-fn to_queue(queue: &QueueName, message: Message) -> Publish {
-    Publish { exchange: ExchangeName::new(COPIES), routing_key: queue.as_str().to_owned(), message }
 }

@@ -5,22 +5,19 @@
 //! - `q.retry.<d>`: quorum, a fixed time to live, then back to `q` alone through the default exchange, at least once.
 //! - `q.parked`: quorum; what a delivery limit takes out (20 by default from RabbitMQ 4.0) goes to `millpond.unrouted`,
 //!   because without a dead-letter exchange the limit would drop it.
-//! - [`COPIES`], a direct exchange with the unrouted queue as its alternate, leads to each of these by its name. Copies
-//!   for retry and park go through it and not through the default exchange, which has no alternate: a copy for a queue
-//!   that somebody deleted is kept and alarmed.
+//! - [`QUEUES`], a direct exchange with the unrouted queue as its alternate, leads to each of these by its name. Copies
+//!   for retry and park, and replays, go through it and not through the default exchange, which has no alternate: a copy
+//!   for a queue that somebody deleted is kept and alarmed.
 //!
 //! All of this is arguments, not policy: correctness needs it, and an AMQP client can't set policies.
 
-use broker::topology::UNROUTED;
+use broker::topology::{QUEUES, UNROUTED};
 use broker::{BrokerError, QueueName, QueueSpec, Topology};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
 use crate::fault::Fault;
-
-/// Where copies for retry and park are published, with the queue's name as the routing key.
-pub(crate) const COPIES: &str = "millpond.copies.v1";
 
 /// Deliveries after which RabbitMQ may drop from the unrouted queue: never, in practice. That queue is the end of the
 /// line, it has nowhere to pass a message on to.
@@ -35,13 +32,13 @@ pub(crate) enum DeclareError {
     Lost(String),
 }
 
-/// Declares the unrouted and copies exchanges, and `topology`.
+/// Declares the exchanges that every broker has, and `topology`.
 pub(crate) async fn declare(channel: &Channel, topology: &Topology) -> Result<(), DeclareError> {
     let declaring = Declaring { channel };
     declaring.exchange(UNROUTED, ExchangeKind::Fanout, FieldTable::default()).await?;
     declaring.queue(UNROUTED, unrouted_arguments()).await?;
     declaring.bind(UNROUTED, UNROUTED, "").await?;
-    declaring.exchange(COPIES, ExchangeKind::Direct, with_alternate()).await?;
+    declaring.exchange(QUEUES, ExchangeKind::Direct, with_alternate()).await?;
     for exchange in &topology.exchanges {
         declaring.exchange(exchange.as_str(), ExchangeKind::Direct, with_alternate()).await?;
     }
@@ -59,18 +56,19 @@ struct Declaring<'a> {
 }
 
 impl Declaring<'_> {
-    /// The queue itself comes last: a consumer that finds it finds the rest.
+    /// The queue itself comes after the others: a consumer that finds it finds the rest.
     async fn ladder(&self, queue: &QueueSpec) -> Result<(), DeclareError> {
         let parked = queue.name.parked();
         self.queue(parked.as_str(), parked_arguments()).await?;
-        self.bind(parked.as_str(), COPIES, parked.as_str()).await?;
+        self.bind(parked.as_str(), QUEUES, parked.as_str()).await?;
         for delay in &queue.retry_delays {
             let rung = queue.name.retry(*delay);
             let ttl_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
             self.queue(rung.as_str(), rung_arguments(&queue.name, ttl_ms)).await?;
-            self.bind(rung.as_str(), COPIES, rung.as_str()).await?;
+            self.bind(rung.as_str(), QUEUES, rung.as_str()).await?;
         }
-        self.queue(queue.name.as_str(), queue_arguments(&parked)).await
+        self.queue(queue.name.as_str(), queue_arguments(&parked)).await?;
+        self.bind(queue.name.as_str(), QUEUES, queue.name.as_str()).await
     }
 
     async fn queue(&self, name: &str, arguments: FieldTable) -> Result<(), DeclareError> {

@@ -6,7 +6,7 @@ use model::Message;
 
 use crate::announce::Listener;
 use crate::delivery::Subscription;
-use crate::topology::{ExchangeName, QueueName, Topology};
+use crate::topology::{self, ExchangeName, QueueName, Topology};
 
 /// A connection to a broker (in fact several: one publishes, one consumes, because an alarm that stops publishes on a
 /// connection stops its acks too, and one announces). Cheap to share behind an `Arc`.
@@ -68,6 +68,15 @@ pub struct Publish {
     pub routing_key: String,
     /// The message.
     pub message: Message,
+}
+
+impl Publish {
+    /// `message` for `queue` alone, which was declared: nobody else who is bound to its type gets it. For a queue that is not
+    /// there it is unroutable like any other.
+    pub fn to_queue(queue: &QueueName, message: Message) -> Self {
+        let exchange = ExchangeName::new(topology::QUEUES);
+        Self { exchange, routing_key: queue.as_str().to_owned(), message }
+    }
 }
 
 /// Why a message is not known to be durable. Every one but [`PublishError::Unroutable`] and

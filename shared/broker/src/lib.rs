@@ -11,6 +11,7 @@
 //!   itself settled, whatever the order in which batches finish.
 //! - **Retry and park lose nothing**: the copy is published with confirm before the original is acked. A retried message
 //!   returns to its own queue and to no other.
+//! - **A queue can be published to by its name** ([`Publish::to_queue`]): that one gets the message, and no other.
 //! - **An unroutable publish is kept** in [`topology::UNROUTED`], alarmed, and never attributed to another publish.
 //! - **Reconnecting is the implementation's business, for ever.** `declare` and `subscribe` wait for a broker that is
 //!   away; `publish` does not wait: it answers [`PublishError::Unavailable`] at once, because its caller has a client

@@ -8,6 +8,10 @@ use std::time::Duration;
 /// alarm: see [`crate::watch_unrouted`].
 pub const UNROUTED: &str = "millpond.unrouted";
 
+/// The exchange that leads to each declared queue by its name, and to no other: every broker has it, with [`UNROUTED`] as
+/// its alternate. What goes to one consumer alone goes through it ([`crate::Publish::to_queue`]).
+pub const QUEUES: &str = "millpond.copies.v1";
+
 /// Delays of a queue's retry ladder, where its spec names no others: a blink, a restart, a failover, an outage.
 pub const RETRY_DELAYS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(10), Duration::from_mins(1), Duration::from_mins(10)];

@@ -16,6 +16,8 @@ pub mod headers {
     pub const REASON: &str = "x-mp-reason";
     /// The queue that a parked message came from.
     pub const ORIGIN_QUEUE: &str = "x-mp-origin-queue";
+    /// Of a replayed message: the how many-eth replay of it this is, from 1. Absent where it was never replayed.
+    pub const REPLAYED: &str = "x-mp-replayed";
     /// The version of the payload, a number.
     pub const VERSION: &str = "x-mp-version";
     /// How many page events a batch holds, a number.
@@ -48,6 +50,11 @@ impl Message {
     /// How often a consumer has failed on this message ([`headers::ATTEMPT`]); 0 for a fresh one or an unreadable count.
     pub fn attempt(&self) -> u32 {
         self.number(headers::ATTEMPT).unwrap_or(0)
+    }
+
+    /// Which replay of the message this is ([`headers::REPLAYED`]); 0 for one that was never replayed.
+    pub fn replay(&self) -> u32 {
+        self.number(headers::REPLAYED).unwrap_or(0)
     }
 
     /// The payload's version ([`headers::VERSION`]).

@@ -49,9 +49,10 @@ impl<H> Context<H> {
     }
 
     /// Notes the age of a batch by its first message, which a queue hands out first because it came first. A message that
-    /// was out before is old because it failed, and says nothing about the queue.
+    /// was out before is old because it failed, and so is one that was parked and is replayed: they say nothing about the
+    /// queue.
     pub(crate) fn note_age(&self, batch: &[Taken]) {
-        let Some(first) = batch.iter().find(|taken| !taken.redelivered() && taken.message().attempt() == 0) else {
+        let Some(first) = batch.iter().find(|taken| is_fresh(taken)) else {
             return;
         };
         // A clock that is behind the publisher's makes a message of the future: it is new.
@@ -150,4 +151,9 @@ impl<H> Context<H> {
             Settle::Ack | Settle::Requeue => {}
         }
     }
+}
+
+/// Whether the queue hands it out for the first time since it was published.
+fn is_fresh(taken: &Taken) -> bool {
+    !taken.redelivered() && taken.message().attempt() == 0 && taken.message().replay() == 0
 }

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use broker::QueueName;
 use model::SystemClock;
 use ops::Ops;
+use parker::Desk;
 use sea_orm::DbErr;
 use service::http;
 use store::{Database, pause};
@@ -37,8 +38,10 @@ impl Starting<'_> {
         let (orders, events) = (self.parts.orders().await?, self.parts.events().await?);
         let databases = self.parts.databases().await?;
         let markets = self.settings.ingress.markets.iter();
+        let desk = Desk::new(&databases, self.settings.parker.clone(), Arc::new(SystemClock), self.metrics.clone())?;
         let ops = Ops::new(ops::Deps {
             config: self.settings.ops.clone(),
+            desk,
             markets: markets
                 .filter_map(|market| Some((market.id.clone(), databases.by_name(&market.region)?.number)))
                 .collect(),

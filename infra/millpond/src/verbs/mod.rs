@@ -13,6 +13,7 @@ pub(crate) mod load;
 pub(crate) mod migrate;
 pub(crate) mod ops_client;
 pub(crate) mod orders;
+pub(crate) mod parked;
 mod products_csv;
 pub(crate) mod queues;
 pub(crate) mod run;

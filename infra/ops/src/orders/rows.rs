@@ -175,7 +175,7 @@ async fn parked(region: &Region, id: OrderId) -> Result<Vec<Moment>, DbErr> {
         let (kind, reason): (String, String) = (row.try_get("", "kind")?, row.try_get("", "reason")?);
         let (state, times): (String, i32) = (row.try_get("", "state")?, row.try_get("", "times")?);
         let first: DateTime<Utc> = row.try_get("", "first_parked_at")?;
-        moments.push(moment(first, format!("{kind} was parked ({state} now): {reason}")));
+        moments.push(moment(first, format!("{kind} was parked ({state} now): {}", parker::without_quoted(&reason))));
         if times > 1 {
             let last = row.try_get("", "last_parked_at")?;
             moments.push(moment(last, format!("{kind} was parked for the {times}th time")));

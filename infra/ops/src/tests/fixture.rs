@@ -11,8 +11,10 @@ use broker_rabbit::Rabbit;
 use bytes::Bytes;
 use events::Contract as _;
 use model::{Message, OrderId, RegionNumber, SystemClock};
+use parker::Desk;
 use sea_orm::{ConnectionTrait as _, EntityTrait as _, IntoActiveModel as _};
 use serde_json::{Value, json};
+use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use store::entity::{order, order_line};
 use store::{Config as Store, Database, DatabaseConfig, Databases};
@@ -205,13 +207,16 @@ pub(super) fn order_id(key: &str) -> OrderId {
 }
 
 pub(super) fn deps(config: Config, databases: &Arc<Databases>, broker: &Arc<dyn Broker>, shutdown: &Shutdown) -> Deps {
+    let clock = Arc::new(SystemClock);
+    let desk = Desk::new(databases, parker::Config::default(), clock.clone(), Metrics::new()).unwrap();
     Deps {
         config,
+        desk,
         databases: Arc::clone(databases),
         orders: Arc::clone(broker),
         events: Arc::clone(broker),
         markets: vec![("main".parse().unwrap(), RegionNumber(1))],
-        clock: Arc::new(SystemClock),
+        clock,
         readiness: Readiness::new(shutdown.clone()),
     }
 }

@@ -2,4 +2,5 @@ mod access;
 mod actions;
 mod fixture;
 mod orders;
+mod parked;
 mod queues;

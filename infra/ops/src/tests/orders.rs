@@ -83,8 +83,9 @@ async fn an_order_that_is_not_stored_is_told_to_be_parked_or_known_to_the_queue_
         assert_eq!(answer["missing"][0]["queue"], "millpond.checkout.main.v1");
         assert!(answer["advice"].as_str().unwrap().contains("known to the queue only"), "{answer}");
 
-        let sql = "INSERT INTO parked_messages (queue, message_id, kind, reason, content_type, headers, body, published_at) \
-                   VALUES ('millpond.checkout.main.v1', 'm', 'order.placed', 'a wrong total', 'application/json', $1, $2, $3)";
+        let sql = "INSERT INTO parked_messages (queue, message_id, own_id, digest, kind, reason, reason_key, content_type, headers, \
+                   body, published_at) VALUES ('millpond.checkout.main.v1', 'm', 'm', $2, 'order.placed', 'a wrong total', \
+                   'a wrong total', 'application/json', $1, $2, $3)";
         let body = json!({"order_id": id}).to_string().into_bytes();
         execute(&site, sql, vec![json!({}).into(), body.into(), chrono::DateTime::UNIX_EPOCH.into()]).await;
         let answer = found(&site, &id.to_string()).await;

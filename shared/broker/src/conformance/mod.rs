@@ -76,6 +76,8 @@ macro_rules! conformance_tests {
             a_parked_message_keeps_its_id_and_says_why_and_whence,
             a_requeued_message_comes_back_at_once_with_no_attempt_counted,
             a_message_reaches_every_queue_bound_to_its_key,
+            a_message_for_one_queue_reaches_that_one_alone,
+            a_message_for_a_queue_that_is_not_there_is_kept,
             an_unroutable_message_is_kept_and_alarmed,
             an_unroutable_message_is_not_attributed_to_its_neighbours,
             an_ack_never_covers_a_lower_delivery_that_was_not_settled,

@@ -11,7 +11,7 @@ use crate::conformance::fixture::{
     KEY, NO_KEY, confirmed, connect, drain_to, message, messages, next, other_queue, publish, queue, settle, subscribe,
     to_exchange, topology, two_queues, wait_for_depth, within,
 };
-use crate::{QueueName, Settle, watch_unrouted};
+use crate::{Publish, QueueName, Settle, watch_unrouted};
 
 /// A copy for each, so that one consumer's ack is not another's loss.
 pub async fn a_message_reaches_every_queue_bound_to_its_key(harness: &dyn Harness) {
@@ -20,6 +20,24 @@ pub async fn a_message_reaches_every_queue_bound_to_its_key(harness: &dyn Harnes
     for queue in [queue(), other_queue()] {
         assert_eq!(drain_to(&*broker, &queue, "m-2").await, ["m-0", "m-1", "m-2"]);
     }
+}
+
+/// A replay is one consumer's business: its neighbours on the same routing key have had the message.
+pub async fn a_message_for_one_queue_reaches_that_one_alone(harness: &dyn Harness) {
+    let broker = connect(harness, &two_queues()).await;
+    let sent = vec![Publish::to_queue(&queue(), message("again"))];
+    confirmed(&within("publishing", broker.publish(sent)).await, 1);
+    publish(&*broker, &[message("last")]).await;
+    assert_eq!(drain_to(&*broker, &queue(), "last").await, ["again", "last"]);
+    assert_eq!(drain_to(&*broker, &other_queue(), "last").await, ["last"]);
+}
+
+/// Somebody deleted it, or never declared it: nothing is lost for that.
+pub async fn a_message_for_a_queue_that_is_not_there_is_kept(harness: &dyn Harness) {
+    let broker = connect(harness, &topology()).await;
+    let sent = vec![Publish::to_queue(&QueueName::new("conformance.nowhere.v1"), message("lost"))];
+    confirmed(&within("publishing", broker.publish(sent)).await, 1);
+    assert_eq!(drain_to(&*broker, &QueueName::unrouted(), "lost").await, ["lost"]);
 }
 
 /// A missing binding is our own mistake: the message is kept, and someone hears of it.

@@ -10,6 +10,7 @@ pub mod outbox;
 pub mod page_event_seen;
 pub mod page_rollup;
 pub mod parked_message;
+pub mod parked_replay;
 pub mod product;
 pub mod product_price;
 pub mod revenue_rollup;

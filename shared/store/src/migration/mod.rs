@@ -10,6 +10,7 @@ mod orders;
 mod outbox;
 mod outbox_body;
 mod outbox_upkeep;
+mod parked;
 mod probe;
 mod runner;
 mod stock;
@@ -41,6 +42,7 @@ fn steps() -> Vec<Step> {
         governor::STEP,
         outbox_body::STEP,
         ops::STEP,
+        parked::STEP,
         stock_flows::STEP,
         outbox_upkeep::STEP,
     ]

@@ -1,7 +1,7 @@
 use crate::entity::{
     analytics_progress, campaign_visitors, order, order_line, order_refund, page_event_seen, page_rollup,
-    parked_message, product, product_price, revenue_rollup, revenue_seen, revenue_taken_back, stock, stock_movement,
-    stock_request,
+    parked_message, parked_replay, product, product_price, revenue_rollup, revenue_seen, revenue_taken_back, stock,
+    stock_movement, stock_request,
 };
 use model::{Clock as _, EventId, SystemClock};
 use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, IntoActiveModel as _};
@@ -87,7 +87,7 @@ async fn every_entity_fits_its_table() {
         let database = home.migrated().await;
         fits!(database, order, order_line, stock, stock_movement, product, product_price, parked_message);
         fits!(database, page_event_seen, page_rollup, campaign_visitors, revenue_rollup, revenue_seen);
-        fits!(database, analytics_progress, order_refund, stock_request, revenue_taken_back);
+        fits!(database, analytics_progress, parked_replay, order_refund, stock_request, revenue_taken_back);
         assert_eq!(crate::entity::outbox::Entity::find().all(database.read()).await.unwrap(), []);
     }
 }

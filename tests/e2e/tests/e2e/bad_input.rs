@@ -1,17 +1,22 @@
 //! Nonsense, from the network and from the queue: a clear answer, and nobody else is harmed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use broker::{Broker, Publish, layout};
 use broker_embedded::Embedded;
 use broker_rabbit::Rabbit;
 use events::{Attribution, Envelope, OrderLine, OrderPlaced, Pricing};
-use model::{Clock as _, Currency, Fingerprint, OrderId, RegionNumber, SystemClock, headers};
+use model::{Clock as _, Currency, Fingerprint, OrderId, RegionNumber, SystemClock};
+use sea_orm::EntityTrait as _;
 use serde_json::json;
+use store::entity::parked_message;
+use testkit::wait;
 
 use crate::shop::{Parts, Shop, order_body};
+
+/// No JSON.
+pub(crate) const BROKEN: &[u8] = b"{\"order\": \"of a kind that nobody knows\"";
 
 pub(crate) async fn a_malformed_request_gets_a_problem_that_names_every_wrong_field(parts: Parts) -> Result<()> {
     let shop = Shop::open(parts, &[("MUG", 1)]).await?;
@@ -48,10 +53,9 @@ pub(crate) async fn a_malformed_message_put_into_a_queue_by_hand_is_parked_while
     let mut shop = Shop::open(parts, &[("MUG", 10)]).await?;
     shop.stop().await?;
 
-    let queue = layout::checkout_queue(&"main".parse()?);
     let broker = by_hand(&shop).await?;
     let mut wrong = placed("k-wrong")?;
-    wrong.body = b"{\"order\": \"of a kind that nobody knows\"".as_slice().into();
+    wrong.body = BROKEN.into();
     for outcome in
         broker.publish(vec![to_checkout(placed("k-1")?), to_checkout(wrong), to_checkout(placed("k-2")?)]).await
     {
@@ -63,21 +67,25 @@ pub(crate) async fn a_malformed_message_put_into_a_queue_by_hand_is_parked_while
     shop.until_decided(2).await?;
     assert_eq!(shop.orders_in("confirmed").await?, 2);
     assert_eq!(shop.stock("MUG").await?, (10, 2));
-    shop.stop().await?;
 
-    let broker = by_hand(&shop).await?;
-    let mut parked = broker.subscribe(&queue.parked(), 10).await?;
-    let delivery = tokio::time::timeout(Duration::from_secs(30), parked.next()).await?.context("a parked message")?;
-    let reason = delivery.message().headers.get(headers::REASON).cloned().unwrap_or_default();
-    assert!(reason.contains("malformed"), "the reason is kept: {reason:?}");
-    drop(delivery);
-    drop(parked);
-    broker.close().await;
+    // Kept where operators look.
+    let parked = wait::until("the message is parked as a row", || async {
+        parked_message::Entity::find().one(shop.databases.databases()[0].read()).await.ok().flatten()
+    })
+    .await
+    .with_context(|| shop.logs())?;
+    let queue = layout::checkout_queue(&"main".parse()?);
+    assert_eq!(
+        (parked.queue.as_str(), parked.state.as_str(), parked.kind.as_str()),
+        (queue.as_str(), "open", "order.placed")
+    );
+    assert!(parked.reason.contains("malformed"), "the reason is kept: {:?}", parked.reason);
+    assert_eq!(&parked.body[..], BROKEN, "the body is whole");
     Ok(())
 }
 
 /// The shop's broker, opened beside its processes, or in their place.
-async fn by_hand(shop: &Shop) -> Result<Arc<dyn Broker>> {
+pub(crate) async fn by_hand(shop: &Shop) -> Result<Arc<dyn Broker>> {
     let broker: Arc<dyn Broker> = match (&shop.parts, &shop.servers) {
         (Parts::Embedded, _) => {
             Embedded::open(shop.folder().join("millpond-data/millpond.queue"), broker_embedded::Config::default())
@@ -92,11 +100,11 @@ async fn by_hand(shop: &Shop) -> Result<Arc<dyn Broker>> {
     Ok(broker)
 }
 
-fn to_checkout(message: model::Message) -> Publish {
+pub(crate) fn to_checkout(message: model::Message) -> Publish {
     Publish { exchange: layout::orders_exchange(), routing_key: "order.placed.main".to_owned(), message }
 }
 
-fn placed(key: &str) -> Result<model::Message> {
+pub(crate) fn placed(key: &str) -> Result<model::Message> {
     let (region, market, key) = (RegionNumber(1), "main".parse()?, key.parse()?);
     let data = OrderPlaced {
         order_id: OrderId::derive(region, &market, &key),

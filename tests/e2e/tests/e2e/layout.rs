@@ -11,7 +11,7 @@ fn level(name: &str) -> u8 {
         "events" | "broker" | "flow" => 1,
         "service" | "store" | "cache" | "broker-rabbit" | "broker-embedded" => 2,
         "worker" => 3,
-        "ingress" | "storefront" | "relay" | "checkout" | "invalidation" | "analytics" => 4,
+        "ingress" | "storefront" | "relay" | "checkout" | "invalidation" | "analytics" | "parker" => 4,
         "capacity" | "ops" => 5,
         "millpond" => 6,
         other => panic!("{other} has no level: give it one here and in ARCHITECTURE.md"),

@@ -10,6 +10,7 @@ mod metrics;
 mod operators;
 mod orders;
 mod pages;
+mod parked;
 mod shop;
 mod startup;
 mod stock;
@@ -40,6 +41,7 @@ on_all_parts!(
     orders::five_hundred_buyers_of_a_hundred_units_leave_exactly_a_hundred_confirmed,
     metrics::what_a_shop_does_is_counted_in_every_role,
     pages::a_page_event_batch_posted_twice_counts_once,
+    parked::what_is_parked_is_listed_shown_replayed_and_discarded_by_the_verb,
     bad_input::a_malformed_request_gets_a_problem_that_names_every_wrong_field,
     bad_input::a_malformed_message_put_into_a_queue_by_hand_is_parked_while_its_neighbours_pass,
     kills::a_checkout_killed_in_mid_batch_loses_nothing_and_doubles_nothing,

@@ -32,7 +32,7 @@ const ROLES: [(&str, &[&str]); 6] = [
     ("checkout", &["checkout"]),
     ("checkout-2", &["checkout"]),
     ("ops", &["ops"]),
-    ("rest", &["relay", "analytics", "invalidation"]),
+    ("rest", &["relay", "analytics", "invalidation", "parker"]),
 ];
 
 /// Real servers of one's own; gone when the shop is.

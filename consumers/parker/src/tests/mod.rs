@@ -1,0 +1,5 @@
+mod acting;
+mod parking;
+mod replaying;
+mod site;
+mod whole;

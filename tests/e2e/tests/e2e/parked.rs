@@ -1,0 +1,95 @@
+//! What nobody could handle, through the verb, beside a shop that runs.
+
+use anyhow::{Context as _, Result, ensure};
+use broker::{Publish, QueueName, layout};
+use model::{Message, headers};
+use serde_json::Value;
+use testkit::process::run;
+use testkit::wait;
+
+use crate::bad_input::{BROKEN, by_hand, placed, to_checkout};
+use crate::shop::{Parts, Shop, verb};
+
+fn queue() -> Result<QueueName> {
+    Ok(layout::checkout_queue(&"main".parse()?))
+}
+
+async fn shown(shop: &Shop, id: &str) -> Option<Value> {
+    let queue = queue().ok()?;
+    let printed = verb(shop.folder(), &["parked", "--json", "show", queue.as_str(), id]).await.ok()?;
+    serde_json::from_str(&printed).ok()
+}
+
+async fn until(shop: &Shop, id: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+    wait::until(what, || async { shown(shop, id).await.filter(&holds) }).await.with_context(|| shop.logs())
+}
+
+pub(crate) async fn what_is_parked_is_listed_shown_replayed_and_discarded_by_the_verb(parts: Parts) -> Result<()> {
+    let mut shop = Shop::open(parts, &[("MUG", 10)]).await?;
+    let nothing = verb(shop.folder(), &["parked", "list"]).await?;
+    ensure!(nothing.contains("Nothing is parked."), "{nothing}");
+    shop.stop().await?;
+
+    // Two that can't be read, and one that an earlier release is supposed to have parked.
+    let queue = queue()?;
+    let unreadable =
+        |id: &str| -> Result<Message> { Ok(Message { id: id.parse()?, body: BROKEN.into(), ..placed("k-x")? }) };
+    let mut good = placed("k-good")?;
+    let good_id = good.id.to_string();
+    good.headers.insert(headers::REASON.to_owned(), "failed 8 times, at last later: no".to_owned());
+    let broker = by_hand(&shop).await?;
+    let batch = vec![
+        to_checkout(unreadable("b-1")?),
+        to_checkout(unreadable("b-2")?),
+        Publish::to_queue(&queue.parked(), good),
+    ];
+    for outcome in broker.publish(batch).await {
+        outcome?;
+    }
+    broker.close().await;
+    shop.reopen().await?;
+    for id in ["b-1", "b-2", &good_id] {
+        until(&shop, id, "it is parked", |message| message["state"] == "open").await?;
+    }
+
+    let printed = verb(shop.folder(), &["parked", "--json", "list"]).await?;
+    let listing: Value = serde_json::from_str(&printed)?;
+    let groups = listing["groups"].as_array().context("a list of groups")?;
+    let group = groups.iter().find(|group| group["open"] == 2).context("the group of the two")?;
+    ensure!(group["reason"].as_str().is_some_and(|reason| reason.starts_with("malformed: ")), "{group}");
+    let words = verb(shop.folder(), &["parked", "list"]).await?;
+    ensure!(words.contains("open 2") && !words.contains("of a kind that nobody knows"), "{words}");
+
+    // Its cause is mended: it has its effect, and closes.
+    let replayed = verb(shop.folder(), &["parked", "replay", queue.as_str(), &good_id]).await?;
+    ensure!(replayed.contains("1 messages"), "{replayed}");
+    until(&shop, &good_id, "it has closed", |message| message["state"] == "closed").await?;
+    assert_eq!((shop.orders_in("confirmed").await?, shop.stock("MUG").await?), (1, (10, 1)));
+
+    // The cause of these is not mended: they come back, and are given up.
+    let reason = group["reason"].as_str().unwrap_or_default();
+    verb(shop.folder(), &["parked", "replay", "--reason", reason, "--rate", "50"]).await?;
+    for id in ["b-1", "b-2"] {
+        until(&shop, id, "it is parked again", |message| message["state"] == "open" && message["times"] == 2).await?;
+    }
+    let because = ["parked", "discard", queue.as_str(), "b-1", "--because", "made by a test"];
+    verb(shop.folder(), &because).await?;
+    let gone = shown(&shop, "b-1").await.context("what is discarded can be looked at")?;
+    assert_eq!((&gone["state"], &gone["note"]), (&Value::from("discarded"), &Value::from("made by a test")));
+    verb(shop.folder(), &["parked", "discard", "--all", "--because", "made by a test"]).await?;
+    let nothing = verb(shop.folder(), &["parked", "list"]).await?;
+    ensure!(nothing.contains("Nothing is parked."), "{nothing}");
+
+    let audit = verb(shop.folder(), &["audit"]).await?;
+    for action in ["parked.replay", "parked.discard", &format!("{queue}/b-1")] {
+        ensure!(audit.contains(action), "{action} is in the trail: {audit}");
+    }
+    for wrong in
+        [vec!["parked", "replay"], vec!["parked", "replay", "--all", "--rate", "0"], vec!["parked", "replay", "q"]]
+    {
+        let args: Vec<&str> = ["--config", "millpond.toml"].into_iter().chain(wrong).collect();
+        let (status, said) = run(shop.folder(), &args).await?;
+        ensure!(!status.success() && !said.contains("panicked"), "{args:?}: {said}");
+    }
+    Ok(())
+}
