@@ -212,7 +212,7 @@ pub(crate) enum ParkedVerb {
     Replay {
         #[command(flatten)]
         selected: SelectedArgs,
-        /// Messages per second, for each database [default: parker.replay_per_s].
+        /// Messages per second, for each database; by default what the configuration says.
         #[arg(long, value_name = "N")]
         rate: Option<f64>,
     },

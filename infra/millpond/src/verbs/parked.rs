@@ -48,7 +48,8 @@ pub(crate) async fn run(settings: &Settings, args: &OpsArgs, what: &ParkedVerb) 
 fn query(group: &GroupArgs) -> String {
     let named = [("queue", &group.queue), ("kind", &group.kind), ("reason", &group.reason)];
     let given = named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-    given.map(|(name, value)| format!("&{name}={}", encoded(value))).collect()
+    let pairs: Vec<String> = given.map(|(name, value)| format!("&{name}={}", encoded(value))).collect();
+    pairs.concat()
 }
 
 fn selection(selected: &SelectedArgs) -> Value {
