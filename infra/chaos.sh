@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Faults of every class, injected from a seed into a shop of real processes and servers under load; then rest, and the
-# oracle. Ends with a table and with status 1 where a promise was broken or a class could not be injected.
+# oracle. Ends with a table, with status 1 where a promise was broken, and with 2 where a class of faults struck nothing.
 #
 #   infra/chaos.sh [--minutes N] [--seed S] [--report FILE] [--only CLASS …] [--rate N] [--list]
 #

@@ -14,7 +14,7 @@
 //!   the system differs from run to run.
 //! - **Every class equally often**, in rounds, so that a run of any length has seen all of them.
 //! - **Nothing passes in silence.** A fault that could not be injected or undone is named in the report, and the run is
-//!   incomplete: its exit status is not 0.
+//!   incomplete: its exit status is 2. Where a promise was broken it is 1.
 //! - **Nothing stays behind.** Everything is private to the run, in one folder, and goes with it; each fault is undone also
 //!   where the run is interrupted.
 //!

@@ -15,7 +15,7 @@ pub(super) async fn accept(
     market: Arc<MarketEntry>,
     placed: OrderPlaced,
     traceparent: Option<String>,
-) -> Result<Accepted, Arc<PublishError>> {
+) -> Result<Accepted, PublishError> {
     let id = placed.order_id;
     let publish = async {
         let known = Known { fingerprint: placed.fingerprint, accepted_at: placed.accepted_at };
