@@ -68,10 +68,15 @@ async fn one_by_one(region: &Region, batch: u32) -> Result<Expired, DbErr> {
 
 async fn transaction(region: &Region, batch: u32, only: Option<OrderId>) -> Result<Expired, Error> {
     let tx = region.database.begin().await?;
-    let expired = sweep(region, &tx, batch, only).await?;
-    // Where another sweeper was faster.
-    if expired.released.is_empty() { tx.rollback().await } else { tx.commit().await }?;
-    Ok(expired)
+    let swept = sweep(region, &tx, batch, only).await;
+    // Nothing was released where another sweeper was faster. The end is waited for in any case: what comes next would pass
+    // by the rows that this one still locks.
+    if swept.as_ref().is_ok_and(|expired| !expired.released.is_empty()) {
+        tx.commit().await?;
+    } else if let (Err(error), Ok(_)) = (tx.rollback().await, &swept) {
+        return Err(error.into());
+    }
+    swept
 }
 
 /// Whether the orders themselves are what is wrong, and not the moment.
