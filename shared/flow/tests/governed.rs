@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 const STEP: Duration = Duration::from_millis(1);
 const RENEW: Duration = Duration::from_secs(1);
-const SLICE: Duration = Duration::from_millis(40);
+const SLICE: Duration = Duration::from_millis(20);
 const KEPT: u32 = WHOLE / 10;
 
 /// A worker whose queue is never empty.
@@ -113,7 +113,7 @@ impl Site {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The promise: while the queue is not empty, every second is within 5% of the budget, however many share it.
     #[test]

@@ -45,7 +45,7 @@ impl Default for GovernorConfig {
             lease_ms: 3_000,
             renew_ms: 1_000,
             look_ms: 5_000,
-            slice_ms: 40,
+            slice_ms: 20,
             analytics_least: 0.1,
             adaptive: true,
             slow_factor: 3.0,
