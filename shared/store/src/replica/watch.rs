@@ -105,7 +105,7 @@ impl Replica {
         match state {
             ReplicaState::Unknown => {}
             ReplicaState::Ready => {
-                tracing::info!(store.database = database, store.replica = replica, "the replica is read")
+                tracing::info!(store.database = database, store.replica = replica, "the replica is read");
             }
             ReplicaState::Behind => tracing::warn!(
                 store.database = database,
