@@ -98,7 +98,7 @@ async fn view(region: &Region, db: &Reader, row: order::Model) -> Result<OrderVi
         discount_minor: row.discount_minor,
         total_minor: row.total_minor,
         lines,
-        outbox: outbox(region, db, id).await?,
+        outbox: outbox(db, id).await?,
         timeline,
     })
 }
@@ -141,7 +141,7 @@ async fn movements(region: &Region, db: &Reader, id: OrderId, lines: &[Line]) ->
         .collect()
 }
 
-async fn outbox(region: &Region, db: &Reader, id: OrderId) -> Result<Outbox, DbErr> {
+async fn outbox(db: &Reader, id: OrderId) -> Result<Outbox, DbErr> {
     let holds = holds(db.backend());
     let sql = format!(
         "SELECT count(*) AS looked, CAST(coalesce(max(CASE WHEN {holds} THEN 1 ELSE 0 END), 0) AS bigint) AS waiting FROM \
