@@ -11,7 +11,7 @@ use testkit::servers::Server;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fault, first, nothing};
+use super::{Fault, first};
 use crate::world::World;
 
 /// Ended by a signal, and started again with its data.
@@ -77,7 +77,7 @@ impl Fault for DiskFull {
 const EMPTY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Checkout's queue, deleted when nothing is in it: with a queue goes what it holds, and no consumer can help that. New
-/// orders wait unrouted meanwhile. Its consumers are cancelled by the broker.
+/// orders are parked as unrouted meanwhile. Its consumers are cancelled by the broker.
 pub(super) struct QueueDeleted;
 
 impl Fault for QueueDeleted {
@@ -91,11 +91,11 @@ impl Fault for QueueDeleted {
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(world.restore_topology())
+        Box::pin(world.bring_home())
     }
 }
 
-/// Orders wait unrouted.
+/// Orders reach no queue: they are parked, and an operator replays them.
 pub(super) struct BindingRemoved;
 
 impl Fault for BindingRemoved {
@@ -104,7 +104,7 @@ impl Fault for BindingRemoved {
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(world.restore_topology())
+        Box::pin(world.bring_home())
     }
 }
 
@@ -118,15 +118,18 @@ impl Fault for ConsumerCancelled {
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(world.restore_topology())
+        Box::pin(world.bring_home())
     }
 }
+
+/// How long it may take until orders come through the harness: the broker may be down.
+const DIVERT_WITHIN: Duration = Duration::from_secs(90);
 
 /// Every order comes two to five times.
 pub(super) struct Duplicated {
     dice: u64,
     stop: CancellationToken,
-    passing: Option<JoinSet<Result<()>>>,
+    passing: Option<JoinSet<()>>,
     /// Copies that reached checkout's queue.
     copies: Arc<AtomicU64>,
 }
@@ -139,24 +142,27 @@ impl Duplicated {
 
 impl Fault for Duplicated {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        let (world, dice, stop) = (Arc::clone(world), self.dice, self.stop.clone());
-        let mut passing = JoinSet::new();
-        let copies = Arc::clone(&self.copies);
-        passing.spawn(async move { world.duplicate(dice, &copies, stop).await });
-        self.passing = Some(passing);
-        nothing()
+        Box::pin(async {
+            let orders = world.divert_orders(DIVERT_WITHIN).await?;
+            let (world, dice, stop) = (Arc::clone(world), self.dice, self.stop.clone());
+            let mut passing = JoinSet::new();
+            let copies = Arc::clone(&self.copies);
+            passing.spawn(async move { world.duplicate(orders, dice, &copies, stop).await });
+            self.passing = Some(passing);
+            Ok(())
+        })
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
-            first(|| self.copies.load(Ordering::Relaxed)).await;
+            if self.passing.is_some() {
+                first(|| self.copies.load(Ordering::Relaxed), || ()).await;
+            }
             self.stop.cancel();
-            let passed = match self.passing.take() {
-                Some(mut passing) => passing.join_next().await.transpose()?.unwrap_or(Ok(())),
-                None => Ok(()),
-            };
-            world.restore_topology().await?;
-            passed
+            if let Some(mut passing) = self.passing.take() {
+                passing.join_next().await.transpose()?;
+            }
+            world.restore_topology().await
         })
     }
 
