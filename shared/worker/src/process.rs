@@ -75,7 +75,7 @@ pub(crate) async fn process<H: Handler>(
     let answers = hand.database_answers(&batch).await;
     let Sorted { together, alone, decided, last_chance } = hand.sort(batch, answers);
     hand.settle(decided).await;
-    for suspect in last_chance {
+    if let Some(suspect) = last_chance {
         hand.give_last_chance(suspect).await;
     }
     hand.handle(together, false).await;

@@ -122,9 +122,9 @@ fn put_aside(parked: &Parked, poison: &[Poison], breaches: &mut Breaches) {
         let order = order.map(|order| order.to_string()).unwrap_or_default();
         let named = |id: &str| (home.to_owned(), id.to_owned());
         // An order that was posted twice has two messages.
-        let names = [named(id), named(&order)];
-        names.iter().for_each(|name| drop(missing.take(name)));
-        if !names.iter().any(|name| known.contains(name)) {
+        let both = [named(id), named(&order)];
+        missing.retain(|name| !both.contains(name));
+        if !both.iter().any(|name| known.contains(name)) {
             let subject = format!("message {id} of {home} (order {order:?})");
             breaches.add(Guarantee::AtRest, subject, "to be handled, as it is no poison", "it put aside");
         }

@@ -71,8 +71,12 @@ impl Told {
         match message.kind.as_str() {
             OrderOutcomes::KIND => {
                 let OrderOutcomes { confirmed, rejected, .. } = Envelope::from_message(message)?.data;
-                confirmed.iter().for_each(|order| self.confirmed(order));
-                rejected.iter().for_each(|order| self.rejected(order));
+                for order in &confirmed {
+                    self.confirmed(order);
+                }
+                for order in &rejected {
+                    self.rejected(order);
+                }
             }
             OrderConfirmed::KIND => self.confirmed(&Envelope::from_message(message)?.data),
             OrderRejected::KIND => self.rejected(&Envelope::from_message(message)?.data),
@@ -84,7 +88,8 @@ impl Told {
                 let order: OrderRefunded = Envelope::from_message(message)?.data;
                 self.note(order.order_id, What::Refund(order.reference.to_string()), "confirmed", None, &order);
             }
-            kind => return Err(DecodeError::Unknown { kind: kind.to_owned(), version: message.version() }),
+            // Nothing else is bound: somebody put it there by hand.
+            _ => {}
         }
         Ok(())
     }
@@ -231,7 +236,9 @@ mod tests {
 
     fn breaches(messages: &[Message], state: Option<&str>, refunds: &[&str]) -> u64 {
         let mut told = Told::default();
-        messages.iter().for_each(|message| told.hear(message));
+        for message in messages {
+            told.hear(message);
+        }
         let mut hearing = Hearing { told: &told, known: 0, breaches: Breaches::default() };
         if let Some(state) = state {
             let refunds = refunds.iter().map(|key| (*key).to_owned()).collect();
@@ -260,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_can_not_be_read_is_said() {
-        let message = Message { kind: "order.lost".to_owned(), ..confirmed(500) };
+        let message = Message { body: "{".into(), ..confirmed(500) };
         assert_eq!(breaches(&[message], None, &[]), 1);
     }
 }
