@@ -123,8 +123,8 @@ struct Traffic {
 impl Traffic {
     async fn start(world: &World, options: &Options, begun: Instant) -> Result<Self> {
         let journal = world.folder().join("client.jsonl");
-        let ingress = world.roles.url("ingress").await?;
-        let client = Arc::new(Client::new(&ingress, &world.api_key, options.seed, &journal, begun).await?);
+        let urls = [world.roles.url("ingress").await?, world.roles.url("storefront").await?];
+        let client = Arc::new(Client::new(urls, &world.api_key, options.seed, &journal, begun).await?);
         let (enough, mut posting) = (CancellationToken::new(), JoinSet::new());
         posting.spawn(Arc::clone(&client).run(enough.clone()));
         let load = Load::start(world, options.rate, options.seed, begun).await?;
