@@ -45,13 +45,12 @@ pub async fn listen(broker: &dyn Broker, told: &Mutex<Told>, stop: CancellationT
     Ok(())
 }
 
-/// Hears what waits, until nothing more comes.
+/// Hears what waits, too, until nothing more comes.
 ///
 /// # Errors
 /// Where the queue is not there.
-pub async fn drain(url: &str) -> Result<Told> {
+pub async fn drain(url: &str, told: &mut Told) -> Result<()> {
     let rabbit = Rabbit::connect(url, "millpond oracle", broker_rabbit::Config::default())?;
-    let mut told = Told::default();
     let mut messages = rabbit.subscribe(&QueueName::new(QUEUE), PREFETCH).await?;
     while let Ok(Some(delivery)) = timeout(QUIET_FOR, messages.next()).await {
         told.hear(delivery.message());
@@ -59,5 +58,5 @@ pub async fn drain(url: &str) -> Result<Told> {
     }
     drop(messages);
     rabbit.close().await;
-    Ok(told)
+    Ok(())
 }

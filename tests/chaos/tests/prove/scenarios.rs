@@ -94,14 +94,18 @@ pub(crate) async fn a_listener_that_is_full(stage: &mut Stage) -> Result<()> {
     stage.start("ingress").await?;
     stage.start("relay").await?;
     stage.listen().await?;
-    let few = json!({"max-length": 1, "overflow": "reject-publish"});
-    stage.broker.set_policy("few", &format!("^{}$", tap::QUEUE), few).await?;
+    let only = |messages: u32| json!({"max-length": messages, "overflow": "reject-publish"});
+    let pattern = format!("^{}$", tap::QUEUE.replace('.', "\\."));
+    stage.broker.set_policy("few", &pattern, only(1)).await?;
     stage.until_refuses(tap::QUEUE).await?;
     stage.start("checkout").await?;
     stage.load(30, &MUG).await?;
     stage.until_count(30, "SELECT count(*) AS count FROM orders").await?;
     stage.until_relay_has_tried().await?;
-    stage.look().clear_policy("few").await
+    // Room, and not no limit at all: a quorum queue that loses its limit while it refuses goes on refusing. And it looks again
+    // when something is taken from it.
+    stage.broker.set_policy("few", &pattern, only(10_000)).await?;
+    stage.hear().await
 }
 
 /// Checkout dies after the commit of orders and before their acks: they are delivered again.

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use broker::{Broker as _, Publish, PublishError, QueueName};
+use broker::{Broker as _, ExchangeName, Publish, PublishError, QueueName};
 use broker_rabbit::Rabbit;
-use chaos::oracle::{Evidence, Poison, PoisonEnd, Posted, Region, Verdict, judge, settled, tap};
+use chaos::oracle::{Evidence, Poison, PoisonEnd, Posted, Region, Told, Verdict, judge, settled, tap};
 use failpoint::Point;
 use model::Message;
 use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement};
@@ -41,8 +41,8 @@ pub(crate) struct Stage {
     pub(crate) databases: Databases,
     pub(crate) posted: Vec<Posted>,
     pub(crate) poison: Vec<Poison>,
-    /// Whether somebody listens to what is told.
-    listens: bool,
+    /// What was told, where somebody listens.
+    told: Option<Told>,
     journals: Vec<std::path::PathBuf>,
     /// By the roles that they run, with blanks between.
     processes: BTreeMap<&'static str, Process>,
@@ -89,7 +89,7 @@ impl Stage {
             databases: Databases::open(&config)?,
             posted: Vec::new(),
             poison: Vec::new(),
-            listens: false,
+            told: None,
             journals: Vec::new(),
             processes: BTreeMap::new(),
             ingress: String::new(),
@@ -285,14 +285,19 @@ impl Stage {
 
     /// From now on what is told of orders is heard. The relay has to run: it declares where it tells.
     pub(crate) async fn listen(&mut self) -> Result<()> {
-        self.listens = true;
+        self.told = Some(Told::default());
         tap::lay(&self.look()).await
+    }
+
+    /// Hears what waits by now, which gives a full queue room.
+    pub(crate) async fn hear(&mut self) -> Result<()> {
+        let Some(told) = &mut self.told else { return Ok(()) };
+        tap::drain(self.broker.url(), told).await
     }
 
     /// Publishes to a queue until it refuses, which it decides some time after a policy says so.
     pub(crate) async fn until_refuses(&self, queue: &str) -> Result<()> {
         let rabbit = Rabbit::connect(self.broker.url(), "a test", broker_rabbit::Config::default())?;
-        let queue = QueueName::new(queue);
         let refused = wait::until("the queue refuses", || async {
             let message = Message {
                 id: "filler".parse().ok()?,
@@ -303,7 +308,10 @@ impl Stage {
                 transient: false,
                 body: bytes::Bytes::new(),
             };
-            let outcome = rabbit.publish(vec![Publish::to_queue(&queue, message)]).await.pop();
+            // By the exchange that every queue is bound to, whoever declared it.
+            let exchange = ExchangeName::new("");
+            let outcome =
+                rabbit.publish(vec![Publish { exchange, routing_key: queue.to_owned(), message }]).await.pop();
             matches!(outcome, Some(Err(PublishError::Refused(_)))).then_some(())
         });
         let waited = refused.await;
@@ -334,9 +342,8 @@ impl Stage {
         }
         let mut evidence = self.evidence()?;
         settled(&evidence, self.patience).await?;
-        if self.listens {
-            evidence.told = Some(tap::drain(self.broker.url()).await?);
-        }
+        self.hear().await?;
+        evidence.told.clone_from(&self.told);
         judge(&evidence).await
     }
 
