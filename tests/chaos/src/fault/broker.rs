@@ -9,6 +9,7 @@ use broker::layout;
 use futures::future::BoxFuture;
 use testkit::servers::Server;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Fault, first};
@@ -74,7 +75,9 @@ impl Fault for DiskFull {
 }
 
 /// How long checkout may take to empty a queue that gets nothing new.
-const EMPTY_WITHIN: Duration = Duration::from_secs(30);
+const EMPTY_WITHIN: Duration = Duration::from_secs(60);
+/// After so long without an empty queue somebody may have bound it again.
+const UNBOUND_FOR: Duration = Duration::from_secs(6);
 
 /// Checkout's queue, deleted when nothing is in it: with a queue goes what it holds, and no consumer can help that. New
 /// orders are parked as unrouted meanwhile. Its consumers are cancelled by the broker.
@@ -83,9 +86,17 @@ pub(super) struct QueueDeleted;
 impl Fault for QueueDeleted {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
-            let queue = World::checkout_queue();
-            world.unbind_checkout().await?;
-            world.until_empty(&queue, EMPTY_WITHIN).await?;
+            let (queue, begun) = (World::checkout_queue(), Instant::now());
+            // Whoever comes back to the broker declares the binding again: nobody should be on the way.
+            world.roles.all_ready().await?;
+            loop {
+                world.unbind_checkout().await?;
+                match world.until_empty(&queue, UNBOUND_FOR).await {
+                    Err(error) if begun.elapsed() > EMPTY_WITHIN => return Err(error),
+                    Err(_) => (),
+                    Ok(()) => break,
+                }
+            }
             world.delete_queue(&queue).await
         })
     }
