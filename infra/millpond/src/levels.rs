@@ -46,8 +46,8 @@ static REPLICA_LAG: Family = Family::gauge(
     "Age of a read replica's data at most; absent while it is not known",
     &["database", "replica"],
 );
-static REPLICA_LAG_BYTES: Family = Family::gauge(
-    "millpond_db_replica_lag_bytes",
+static REPLICA_BEHIND: Family = Family::gauge(
+    "millpond_db_replica_behind_bytes",
     "Log that a read replica had yet to replay at the last look; absent while it is not known",
     &["database", "replica"],
 );
@@ -122,7 +122,7 @@ pub(crate) fn show_databases(databases: &Databases, metrics: &Metrics) {
 /// Shows who answers lists and reports, and how far behind the replicas are.
 pub(crate) fn show_reads(databases: &Databases, metrics: &Metrics) {
     let databases = databases.databases().to_vec();
-    let families = [&READS, &REPLICA_STATE, &REPLICA_LAG, &REPLICA_LAG_BYTES, &REPLICA_FAILOVERS];
+    let families = [&READS, &REPLICA_STATE, &REPLICA_LAG, &REPLICA_BEHIND, &REPLICA_FAILOVERS];
     metrics.sample(&families, move |samples| {
         for database in &databases {
             for (reads, target, count) in database.answered_reads() {
@@ -135,7 +135,7 @@ pub(crate) fn show_reads(databases: &Databases, metrics: &Metrics) {
                     samples.level(&REPLICA_LAG, &labels, lag.as_secs_f64());
                 }
                 if let Some(bytes) = replica.lag_bytes() {
-                    samples.number(&REPLICA_LAG_BYTES, &labels, bytes);
+                    samples.number(&REPLICA_BEHIND, &labels, bytes);
                 }
                 samples.count(&REPLICA_FAILOVERS, &labels, replica.failovers());
             }
