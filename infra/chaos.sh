@@ -4,9 +4,9 @@
 #
 #   infra/chaos.sh [--minutes N] [--seed S] [--report FILE] [--only CLASS …] [--rate N] [--list]
 #
-# --report writes JSON, and beside it a page with pictures (.html). CHAOS_PROFILE=dev builds without optimisation, for
-# machines that have that build already. What is missing on the machine (RabbitMQ, PostgreSQL, Redis, faketime) is
-# installed with apt. Full disks take root, or sudo without a password, to mount small file systems; otherwise the run says
+# --report writes JSON, and beside it a page with pictures (.html) and a chapter with tables (.md). CHAOS_PROFILE=dev builds
+# without optimisation, for machines that have that build already. What is missing on the machine (RabbitMQ, PostgreSQL,
+# Redis, faketime) is installed with apt. Full disks take root, or sudo without a password, to mount small file systems; otherwise the run says
 # that it could not inject them, and is incomplete.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

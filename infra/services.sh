@@ -2,10 +2,12 @@
 # Private RabbitMQ, PostgreSQL and Redis for the tests: free loopback ports, own data, own passwords, in one scratch
 # directory. Nothing of the system's own services is read, changed or stopped.
 #
-#   infra/services.sh up   [--dir DIR] [rabbit|postgres|redis …]
+#   infra/services.sh up   [--dir DIR] [--replica] [rabbit|postgres|redis …]
 #                                        start what does not run yet, or of that the named ones alone; servers that died
-#                                        come back with their data
-#   infra/services.sh env  [--dir DIR]   print `export MILLPOND_TEST_…` lines; fails unless all three run
+#                                        come back with their data. --replica: and a hot standby that streams from
+#                                        PostgreSQL
+#   infra/services.sh env  [--dir DIR] [--replica] [rabbit|postgres|redis …]
+#                                        print `export MILLPOND_TEST_…` lines; fails unless all three, or the named ones, run
 #   infra/services.sh down [--dir DIR]   end the processes that `up` started, and remove the directory
 #
 # Without --dir, the directory belongs to this user and this checkout, below ${TMPDIR:-/tmp}. Servers missing from the
@@ -25,10 +27,12 @@ die() { say "$*"; exit 1; }
 . "$root/infra/services/rabbit.sh"
 # shellcheck source=infra/services/postgres.sh
 . "$root/infra/services/postgres.sh"
+# shellcheck source=infra/services/replica.sh
+. "$root/infra/services/replica.sh"
 # shellcheck source=infra/services/redis.sh
 . "$root/infra/services/redis.sh"
 
-usage() { sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 default_dir() {
   local path_sum
@@ -64,7 +68,7 @@ settings() {
   if [ ! -f "$dir/settings" ]; then
     (
       umask 077
-      for _ in amqp api distribution epmd postgres redis; do
+      for _ in amqp api distribution epmd postgres redis replica; do
         free_port
         printf '%s ' "$port"
       done >"$dir/settings.new"
@@ -73,7 +77,7 @@ settings() {
     mv "$dir/settings.new" "$dir/settings"
   fi
   # The file has no line end, which `read` reports as a failure.
-  read -r amqp_port api_port dist_port epmd_port pg_port redis_port password <"$dir/settings" || true
+  read -r amqp_port api_port dist_port epmd_port pg_port redis_port replica_port password <"$dir/settings" || true
 }
 
 all_run() {
@@ -97,10 +101,11 @@ up() {
   say "starting ${servers[*]} in $dir"
   if wanted redis; then start_redis; fi
   if wanted postgres; then start_postgres; fi
+  if wanted replica; then start_replica; fi
   if wanted rabbit; then start_rabbit; fi
+  local server
   # The pids of others are those of their last start.
-  servers=("${all_servers[@]}")
-  if all_run; then write_env; fi
+  for server in "${servers[@]}"; do write_env "$server"; done
   say "up after $SECONDS s"
 }
 
@@ -113,32 +118,59 @@ limit_open_files() {
   ulimit -Sn "$hard"
 }
 
+# write_env SERVER: what its clients need, once it runs.
 write_env() {
   (
     umask 077
-    cat >"$dir/env.new" <<-END
+    "env_$1" >"$dir/$1.env.new"
+  )
+  mv "$dir/$1.env.new" "$dir/$1.env"
+}
+
+env_rabbit() {
+  cat <<-END
 	export MILLPOND_TEST_AMQP_URL=amqp://millpond:$password@127.0.0.1:$amqp_port
 	export MILLPOND_TEST_AMQP_API=http://millpond:$password@127.0.0.1:$api_port
-	export MILLPOND_TEST_POSTGRES_URL=postgres://millpond:$password@127.0.0.1:$pg_port/postgres
-	export MILLPOND_TEST_REDIS_URL=redis://default:$password@127.0.0.1:$redis_port
-	export MILLPOND_TEST_PG_BIN=$pg_bin
 	export MILLPOND_TEST_RABBIT_PID=$(running rabbit)
+	END
+}
+
+env_postgres() {
+  cat <<-END
+	export MILLPOND_TEST_POSTGRES_URL=postgres://millpond:$password@127.0.0.1:$pg_port/postgres
+	export MILLPOND_TEST_PG_BIN=$pg_bin
 	export MILLPOND_TEST_PG_PID=$(running postgres)
+	END
+}
+
+env_redis() {
+  cat <<-END
+	export MILLPOND_TEST_REDIS_URL=redis://default:$password@127.0.0.1:$redis_port
 	export MILLPOND_TEST_REDIS_PID=$(running redis)
 	END
-  )
-  mv "$dir/env.new" "$dir/env"
+}
+
+env_replica() {
+  cat <<-END
+	export MILLPOND_TEST_PG_REPLICA_URL=postgres://millpond:$password@127.0.0.1:$replica_port/postgres
+	export MILLPOND_TEST_PG_REPLICA_PID=$(running replica)
+	END
 }
 
 print_env() {
-  if [ ! -f "$dir/env" ] || ! all_run; then die "not all servers run in $dir: 'infra/services.sh up' starts them"; fi
-  cat "$dir/env"
+  local server
+  all_run || die "not all of ${servers[*]} run in $dir: 'infra/services.sh up' starts them"
+  for server in "${servers[@]}"; do
+    [ -f "$dir/$server.env" ] || die "$server in $dir is not ready yet"
+    cat "$dir/$server.env"
+  done
 }
 
 down() {
   [ -d "$dir" ] || { say "nothing in $dir"; return; }
   open_dir
   stop redis TERM
+  stop replica QUIT
   stop postgres QUIT
   # An orderly stop takes 6 s, for data that goes with the directory.
   stop rabbit KILL
@@ -152,15 +184,17 @@ verb=$1
 shift
 dir=
 all_servers=(rabbit postgres redis)
-servers=()
+servers=() replica=
 while [ $# -gt 0 ]; do
   case $1 in
     --dir) [ $# -ge 2 ] || usage; dir=$2; shift 2 ;;
-    rabbit | postgres | redis) [ "$verb" = up ] || usage; servers+=("$1"); shift ;;
+    --replica) [ "$verb" != down ] || usage; replica=1; shift ;;
+    rabbit | postgres | redis) [ "$verb" != down ] || usage; servers+=("$1"); shift ;;
     *) usage ;;
   esac
 done
 [ ${#servers[@]} -gt 0 ] || servers=("${all_servers[@]}")
+if [ -n "$replica" ]; then servers+=(replica); fi
 dir=${dir:-$(default_dir)}
 [[ $dir = /* ]] || dir=$PWD/$dir
 

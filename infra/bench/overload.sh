@@ -12,7 +12,7 @@
 
 # Rows/s. An order is three, and some fifty a second go to what is written once for each transaction.
 flood_budget=1500
-flood_one_x=470
+flood_one_x=400
 # What an operator sets who would rather refuse than let an order wait for longer, seconds.
 flood_oldest_s=5
 # Memory is judged by what it is after the first minute.
@@ -28,7 +28,7 @@ section_j() {
   flood j.one_x "$flood_one_x" "at the sustained rate" "" $((seconds * 3)) 64
   flood j.ten_x $((flood_one_x * 10)) "at 10 times, the queue takes all" "" "$flood_for_s" 256
   flood j.ten_x_refused $((flood_one_x * 10)) "at 10 times, none older than $flood_oldest_s s" \
-    $'[ingress.overload.orders]\n'"oldest_s = $flood_oldest_s" "$flood_for_s" 256
+    "$(printf '[ingress.overload.%s]\noldest_s = %d\n' events "$flood_oldest_s" orders "$flood_oldest_s")" "$flood_for_s" 256
   budget=
   flood j.no_budget 50000 "no budget, $flood_in_flight orders in flight" \
     $'[ingress]\n'"max_in_flight_orders = $flood_in_flight" $((seconds * 3)) "$flood_connections"

@@ -2,13 +2,14 @@
 # A PostgreSQL cluster of our own. Part of ../services.sh.
 
 # PostgreSQL refuses to run as root: sets `as_pg_user`, the words in front of its commands, and gives it its corner.
+# become_pg_user HOME
 become_pg_user() {
   as_pg_user=()
   [ "$(id -u)" = 0 ] || return 0
   local user=postgres
   id "$user" >/dev/null 2>&1 || user=nobody
   as_pg_user=(setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups --)
-  chown -R "$user" "$dir/postgres"
+  chown -R "$user" "$1"
 }
 
 create_cluster() {
@@ -39,12 +40,12 @@ start_postgres() {
   mkdir -p "$home"
   chmod 700 "$home"
   printf '%s\n' "$password" >"$home/password"
-  become_pg_user
+  become_pg_user "$home"
   [ -d "$home/data" ] || create_cluster
   await_orphans "$home/data"
   launch "$log" env -C "$home" "${as_pg_user[@]}" "$pg_bin/postgres" -D "$home/data"
   remember postgres "$launched"
-  await PostgreSQL "$launched" "$log" postgres_is_ready
+  await PostgreSQL "$launched" "$log" postgres_is_ready "$home"
 }
 
 # Backends of a killed server end by themselves, but not at once, and a second server beside them would ruin the data.
@@ -58,12 +59,12 @@ await_orphans() {
       sleep 0.05
     done
   done
-  rm -f "$1/postmaster.pid" "$dir"/postgres/.s.PGSQL.*
+  rm -f "$1/postmaster.pid" "$1"/../.s.PGSQL.*
 }
 
-# The pid file says whose it is in line 1, and the server's own word on its state in line 8.
+# postgres_is_ready HOME: the pid file says whose it is in line 1, and the server's own word on its state in line 8.
 postgres_is_ready() {
   local lines
-  mapfile -t lines 2>/dev/null <"$dir/postgres/data/postmaster.pid" || return 1
+  mapfile -t lines 2>/dev/null <"$1/data/postmaster.pid" || return 1
   [ "${lines[0]:-}" = "$launched" ] && [[ ${lines[7]:-} == ready* ]]
 }

@@ -20,7 +20,8 @@ const MAX_REASON: usize = 4_096;
 const MAX_KIND: usize = 255;
 
 /// What copies change, or the parker adds: it is no part of what a message is.
-const COPIED: [&str; 4] = [headers::ATTEMPT, headers::REASON, headers::ORIGIN_QUEUE, headers::REPLAYED];
+const COPIED: [&str; 5] =
+    [headers::ATTEMPT, headers::REASON, headers::ORIGIN_QUEUE, headers::REPLAYED, headers::SUSPICION];
 
 /// A parked message as its row will be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use model::Message;
 use sea_orm::{ConnectionTrait as _, DbErr, Value};
 use service::metrics::Counter;
 use store::{Backend, Database, Fault, Transaction, bind};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 use worker::{BatchError, Handled, Handler, Item, Verdict};
 
 use crate::arrival::{Arrival, fold, rounds};
@@ -85,7 +86,11 @@ impl Parking {
             return Err(DbErr::Custom(format!("a third message has the key {}", lost.key)));
         }
         let begun = Instant::now();
-        tx.commit().await?;
+        if failpoint::broken!(ParkerAcksFirst) {
+            commit_later(tx);
+        } else {
+            tx.commit().await?;
+        }
         Ok(begun.elapsed())
     }
 
@@ -174,6 +179,16 @@ impl Parking {
             bind::ints(arrivals.iter().map(|arrival| arrival.replay)),
         ]
     }
+}
+
+/// What [`failpoint::Point::ParkerAcksFirst`] does.
+fn commit_later(tx: Transaction) {
+    let mut late = JoinSet::new();
+    late.spawn(async move {
+        sleep(Duration::from_mins(1)).await;
+        tx.commit().await
+    });
+    late.detach_all();
 }
 
 fn headers(arrival: &Arrival) -> serde_json::Value {

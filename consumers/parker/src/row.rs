@@ -17,8 +17,9 @@ pub(crate) fn message(row: &Model) -> Result<Message, DbErr> {
     let unreadable = |why: String| DbErr::Custom(format!("the parked message {} can't be read: {why}", row.message_id));
     let mut all: std::collections::BTreeMap<String, String> =
         serde_json::from_value(row.headers.clone()).map_err(|error| unreadable(error.to_string()))?;
-    all.remove(headers::ATTEMPT);
-    all.remove(headers::REASON);
+    for spent in [headers::ATTEMPT, headers::REASON, headers::SUSPICION] {
+        all.remove(spent);
+    }
     Ok(Message {
         id: row.own_id.parse().map_err(|error: model::TextError| unreadable(error.to_string()))?,
         kind: row.kind.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use broker::{Broker, BrokerError, Depth, QueueName};
 use cache::Cache;
 use service::metrics::{Family, Metrics};
-use store::Databases;
+use store::{Databases, ReplicaState};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,31 @@ static CONNECTIONS_MAX: Family = Family::gauge(
     "millpond_db_client_connections_max",
     "Connections that a database's pool may have",
     &["database", "pool"],
+);
+static READS: Family = Family::counter(
+    "millpond_db_reads_total",
+    "Reads of lists, history and reports, by what they were for and by who answered: replica or primary",
+    &["database", "reads", "target"],
+);
+static REPLICA_STATE: Family = Family::gauge(
+    "millpond_db_replica_state",
+    "State of a read replica, as this process knows it: 1 for the one it is in, else 0; only a ready one is read",
+    &["database", "replica", "state"],
+);
+static REPLICA_LAG: Family = Family::gauge(
+    "millpond_db_replica_lag_seconds",
+    "Age of a read replica's data at most; absent while it is not known",
+    &["database", "replica"],
+);
+static REPLICA_LAG_BYTES: Family = Family::gauge(
+    "millpond_db_replica_lag_bytes",
+    "Log that a read replica had yet to replay at the last look; absent while it is not known",
+    &["database", "replica"],
+);
+static REPLICA_FAILOVERS: Family = Family::counter(
+    "millpond_db_replica_failovers_total",
+    "Reads that failed on a read replica and were asked of the primary",
+    &["database", "replica"],
 );
 static CACHE_REQUESTS: Family = Family::counter(
     "millpond_cache_requests_total",
@@ -89,6 +114,30 @@ pub(crate) fn show_databases(databases: &Databases, metrics: &Metrics) {
                 samples.number(&CONNECTIONS, &[labels[0], pool, "used"], u64::from(connections.used));
                 samples.number(&CONNECTIONS, &[labels[0], pool, "idle"], u64::from(connections.idle));
                 samples.number(&CONNECTIONS_MAX, &labels, u64::from(connections.max));
+            }
+        }
+    });
+}
+
+/// Shows who answers lists and reports, and how far behind the replicas are.
+pub(crate) fn show_reads(databases: &Databases, metrics: &Metrics) {
+    let databases = databases.databases().to_vec();
+    let families = [&READS, &REPLICA_STATE, &REPLICA_LAG, &REPLICA_LAG_BYTES, &REPLICA_FAILOVERS];
+    metrics.sample(&families, move |samples| {
+        for database in &databases {
+            for (reads, target, count) in database.answered_reads() {
+                samples.count(&READS, &[database.name(), reads.name(), target.name()], count);
+            }
+            for replica in database.replicas() {
+                let labels = [database.name(), replica.name()];
+                samples.state(&REPLICA_STATE, &labels, &ReplicaState::NAMES, replica.state().name());
+                if let Some(lag) = replica.lag() {
+                    samples.level(&REPLICA_LAG, &labels, lag.as_secs_f64());
+                }
+                if let Some(bytes) = replica.lag_bytes() {
+                    samples.number(&REPLICA_LAG_BYTES, &labels, bytes);
+                }
+                samples.count(&REPLICA_FAILOVERS, &labels, replica.failovers());
             }
         }
     });

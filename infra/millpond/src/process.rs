@@ -181,6 +181,9 @@ impl Starting<'_> {
             self.role(*role).await.with_context(|| format!("the role {} can't start", role.name()))?;
         }
         self.watch_depths();
+        if roles.iter().any(|role| role.reads_lists()) {
+            self.watch_replicas().await?;
+        }
         self.follow_pauses().await?;
         if let Some(server) = metrics_server {
             let serving = server.serve(self.metrics.router(), self.shutdown.clone());

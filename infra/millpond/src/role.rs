@@ -74,6 +74,11 @@ impl Role {
         }
     }
 
+    /// Whether it reads lists and reports, which replicas answer.
+    pub(crate) fn reads_lists(self) -> bool {
+        matches!(self, Self::Storefront | Self::Ops)
+    }
+
     /// The role's name, in logs and on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -21,12 +21,13 @@ const ROOM_FOR_OURS: usize = 2 * MAX_REASON;
 const MAX_OURS: usize = 256;
 
 /// Headers that mean something to Millpond.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     headers::ATTEMPT,
     headers::VERSION,
     headers::EVENT_COUNT,
     headers::ORIGIN_QUEUE,
     headers::REPLAYED,
+    headers::SUSPICION,
     headers::TRACEPARENT,
 ];
 

@@ -59,6 +59,8 @@ points! {
     NoAlternate = "no-alternate",
     /// A parked message is acked and no copy is kept: it is neither done nor visible.
     ParkedDropped = "parked-dropped",
+    /// The parker acks a parked message and commits its row a minute later: one that is killed in between leaves it nowhere.
+    ParkerAcksFirst = "parker-acks-first",
     /// Checkout does not ask whether an order is there already: a second delivery takes the units again.
     RepeatIsNew = "repeat-is-new",
     /// Analytics does not ask whether it has seen an event or an outcome: a second delivery counts again.

@@ -2,7 +2,9 @@
 //!
 //! What a batch writes is known only afterwards. So a batch is paid for by an estimate when it begins, and settled with
 //! what it wrote: what it wrote beyond the estimate is owed and waited for, so the mean rate is exact, whatever the
-//! estimate. A batch is worth a *slice*, a small part of a second, so that a second holds many.
+//! estimate. A batch is worth a *slice*, a small part of a second, so that a second holds many. One with a small share has
+//! its batches less often, by the root of its share: what a database pays for is the commits of all, and what makes a
+//! second's rows uneven is how much a few commits move that fall on one side of its end by chance.
 
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use crate::budget::Budget;
 const FIRST_ESTIMATE: f64 = 6.0;
 /// The weight of the newest call in the estimate and in the usual time.
 const NEWEST: f64 = 0.2;
+/// A small share waits for its batch so many slices at most: nobody's orders wait long for company.
+const LONGEST: f64 = 8.0;
 
 /// When the next batch may begin.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,7 +44,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Nothing yet; `slice` is what a batch is worth, in time.
+    /// Nothing yet; `slice` is what a batch of a worker with the whole budget is worth, in time.
     pub fn new(slice: Duration, at: Duration) -> Self {
         Self {
             budget: Budget::UNLIMITED,
@@ -79,7 +83,7 @@ impl Allowance {
         let mut wait = Duration::ZERO;
         let mut messages = usize::MAX;
         if let Some(per_s) = self.rows_per_s() {
-            let slice = self.per_message.max(per_s * self.slice_s);
+            let slice = self.per_message.max(per_s * self.apart_s());
             let Some(rows) = self.rows.wait(slice, at) else { return Next::Never };
             wait = wait.max(rows);
             messages = whole(self.rows.level(at) / self.per_message).max(1);
@@ -121,9 +125,14 @@ impl Allowance {
         self.rows.give_back(count(messages) * charged, at);
     }
 
+    /// How far apart the batches of this share are, seconds.
+    fn apart_s(&self) -> f64 {
+        (self.slice_s / self.share.max(f64::MIN_POSITIVE).sqrt()).min(self.slice_s * LONGEST)
+    }
+
     /// Silence saves up one slice; what comes in while a call of the usual length runs is kept besides.
     fn fill(&mut self, at: Duration) {
-        let kept_s = self.slice_s + self.call_s;
+        let kept_s = self.apart_s() + self.call_s;
         let rows = self.rows_per_s().unwrap_or(0.0);
         self.rows.set(rows, self.per_message.max(rows * kept_s), at);
         let transactions = self.transactions_per_s().unwrap_or(0.0);
@@ -163,10 +172,10 @@ mod tests {
 
     #[test]
     fn a_batch_is_worth_a_slice_of_a_second() {
-        let mut allowance = allowance("3000 rows/s", 0.5);
-        assert_eq!(allowance.next(Duration::ZERO), Next::After(SLICE));
-        assert_eq!(allowance.next(SLICE), Next::Now(10), "60 rows at 6 a message");
-        assert_eq!(allowance.next(Duration::from_mins(1)), Next::Now(10), "silence is not saved up");
+        let mut allowance = allowance("6000 rows/s", 0.25);
+        assert_eq!(allowance.next(Duration::ZERO), Next::After(2 * SLICE));
+        assert_eq!(allowance.next(2 * SLICE), Next::Now(20), "120 rows, as the root of a quarter is a half");
+        assert_eq!(allowance.next(Duration::from_mins(1)), Next::Now(20), "silence is not saved up");
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub mod headers {
     pub const ORIGIN_QUEUE: &str = "x-mp-origin-queue";
     /// Of a replayed message: the how many-eth replay of it this is, from 1. Absent where it was never replayed.
     pub const REPLAYED: &str = "x-mp-replayed";
+    /// Of a message that came back so often that it may take processes down with it: how many redeliveries are held against
+    /// it, whatever the broker has counted since. Whoever wrote it let it live on once more.
+    pub const SUSPICION: &str = "x-mp-suspicion";
     /// The version of the payload, a number.
     pub const VERSION: &str = "x-mp-version";
     /// How many page events a batch holds, a number.
@@ -55,6 +58,11 @@ impl Message {
     /// Which replay of the message this is ([`headers::REPLAYED`]); 0 for one that was never replayed.
     pub fn replay(&self) -> u32 {
         self.number(headers::REPLAYED).unwrap_or(0)
+    }
+
+    /// Redeliveries that are held against it already ([`headers::SUSPICION`]); 0 for one that nobody suspects.
+    pub fn suspicion(&self) -> u32 {
+        self.number(headers::SUSPICION).unwrap_or(0)
     }
 
     /// The payload's version ([`headers::VERSION`]).

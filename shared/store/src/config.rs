@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::error::Error;
+use crate::replica::{self, ReplicationConfig};
 
 /// The part `[store]` of the configuration. The default is one region, `main`, in a SQLite file of the working directory.
 ///
@@ -50,6 +51,12 @@ pub struct RegionConfig {
 pub struct DatabaseConfig {
     /// `sqlite:` and the path of a file, or `postgres://user:password@host:port/database`.
     pub url: SecretString,
+    /// `PostgreSQL`: URLs of its read replicas, each of one server that follows it by streaming; as in `url`. Lists and reports
+    /// are read there while they are not too far behind.
+    #[serde(deserialize_with = "replica::urls")]
+    pub replicas: Vec<SecretString>,
+    /// How replicas are watched and used.
+    pub replication: ReplicationConfig,
     /// What all processes together may ask of it: `unlimited`, `2000 rows/s`, `100 transactions/s`, or both with a comma
     /// between. Rows are those that batches of checkout and analytics insert, update or delete. The same for every process;
     /// a budget that was written into the database itself wins over it.
@@ -94,6 +101,8 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: "sqlite:millpond.db".into(),
+            replicas: Vec::new(),
+            replication: ReplicationConfig::default(),
             budget: Budget::UNLIMITED,
             max_connections: 10,
             acquire_timeout_ms: 3_000,
@@ -119,14 +128,24 @@ impl DatabaseConfig {
     }
 
     pub(crate) fn backend(&self) -> Option<Backend> {
-        let url = self.url.expose_secret();
-        if url.starts_with("sqlite:") {
-            Some(Backend::Sqlite)
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Some(Backend::Postgres)
-        } else {
-            None
+        Backend::of(&self.url)
+    }
+
+    /// Replicas follow a server; a file has none.
+    fn check_replicas(&self, setting: &str, backend: Backend) -> Result<(), Error> {
+        if backend == Backend::Sqlite && !self.replicas.is_empty() {
+            return Err(Error::config(format!(
+                "{setting}.replicas: {setting}.url is a SQLite file, which has no replicas; take them out, or move to \
+                 PostgreSQL"
+            )));
         }
+        if let Some(n) = self.replicas.iter().position(|url| Backend::of(url) != Some(Backend::Postgres)) {
+            let n = n + 1;
+            return Err(Error::config(format!(
+                "{setting}.replicas: number {n} must start with postgres:// (it is not shown here, as it may hold a password)"
+            )));
+        }
+        self.replication.check(&format!("{setting}.replication"))
     }
 
     fn check(&self, name: &str) -> Result<(), Error> {
@@ -155,7 +174,7 @@ impl DatabaseConfig {
         ];
         match limits.iter().find(|(_, ms)| !(1..=3_600_000).contains(ms)) {
             Some((limit, _)) => Err(Error::config(format!("{setting}.{limit} must be 1 to 3600000, an hour"))),
-            None => Ok(()),
+            None => self.check_replicas(&setting, backend),
         }
     }
 }
@@ -209,6 +228,18 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// By the URL's scheme.
+    fn of(url: &SecretString) -> Option<Self> {
+        let url = url.expose_secret();
+        if url.starts_with("sqlite:") {
+            Some(Self::Sqlite)
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Some(Self::Postgres)
+        } else {
+            None
+        }
+    }
+
     /// SQL for the present by the database's clock: on `PostgreSQL` the start of the transaction, on SQLite of the
     /// statement, to the millisecond.
     pub fn now_sql(self) -> &'static str {
@@ -252,6 +283,27 @@ mod tests {
             config.database.get_mut("main").unwrap().max_connections = 1;
         };
         assert!(error(connections).contains("store.database.main.max_connections"));
+    }
+
+    #[test]
+    fn replicas_are_for_postgres_and_are_refused_without_being_shown() {
+        let with = |url: &str, replicas: &[&str]| {
+            let replicas = replicas.iter().map(|url| SecretString::from(*url)).collect();
+            let database = DatabaseConfig { replicas, ..DatabaseConfig::at(url) };
+            let mut config = Config::default();
+            config.database.insert("main".to_owned(), database);
+            config
+        };
+        let (primary, replica) = ("postgres://u:hunter2@db/shop", "postgres://u:hunter2@db-2/shop");
+        with(primary, &[replica]).check().unwrap();
+        let refused = |config: Config| config.check().unwrap_err().to_string();
+        let text = refused(with("sqlite:shop.db", &[replica]));
+        assert!(text.contains("store.database.main.replicas") && text.contains("SQLite"), "{text}");
+        let text = refused(with(primary, &[replica, "sqlite:hunter2.db"]));
+        assert!(text.contains("number 2") && !text.contains("hunter2"), "{text}");
+        let mut hasty = with(primary, &[replica]);
+        hasty.database.get_mut("main").unwrap().replication.max_lag_ms = 1_000;
+        assert!(refused(hasty).contains("store.database.main.replication.max_lag_ms must be 1500 or more"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One database: turns, transactions, reads.
+//! One database: turns, transactions, reads of the primary.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,9 +13,11 @@ use tokio::time::timeout;
 
 use crate::config::{Backend, DatabaseConfig};
 use crate::error::Error;
+use crate::replica::{Replica, Routes};
 use crate::{fault, open};
 
-/// A `PostgreSQL` database or a SQLite file.
+/// A `PostgreSQL` database or a SQLite file. It stands for the primary: what may be read from a replica goes through a
+/// [`Reader`](crate::Reader).
 pub struct Database {
     name: String,
     backend: Backend,
@@ -26,6 +28,7 @@ pub struct Database {
     /// As many turns as connections may be in a transaction, given in order of arrival: a pool under load gives no order,
     /// and lets a waiter time out while later ones pass.
     turns: Arc<Semaphore>,
+    routes: Routes,
 }
 
 impl Database {
@@ -37,9 +40,11 @@ impl Database {
             Backend::Postgres => open::postgres(name, config)?,
             Backend::Sqlite => open::sqlite(name, config)?,
         };
+        let replicas = replicas(name, config)?;
         Ok(Self {
             name: name.to_owned(),
             backend,
+            routes: Routes::new(replicas, reading(backend, config, pools.turns)),
             config: config.clone(),
             write: pools.write,
             read: pools.read,
@@ -92,7 +97,8 @@ impl Database {
         }
     }
 
-    /// For statements that only read, each on its own: they wait for no transaction, and no transaction waits for them.
+    /// For statements that only read, each on its own: they wait for no transaction, and no transaction waits for them. Always
+    /// the primary.
     pub fn read(&self) -> &DatabaseConnection {
         &self.read
     }
@@ -143,15 +149,12 @@ impl Database {
 
     /// The connections of its pools now: for transactions, then for reads.
     pub fn connections(&self) -> [Connections; 2] {
-        let reads = match self.backend {
-            Backend::Postgres => self.config.max_connections - u32::try_from(self.max_transactions).unwrap_or(0),
-            Backend::Sqlite => self.config.max_connections - 1,
-        };
         let count = |pool: &DatabaseConnection, max: u32| match self.backend {
             Backend::Postgres => Connections::of(pool.get_postgres_connection_pool(), max),
             Backend::Sqlite => Connections::of(pool.get_sqlite_connection_pool(), max),
         };
-        [count(&self.write, u32::try_from(self.max_transactions).unwrap_or(u32::MAX)), count(&self.read, reads)]
+        let turns = u32::try_from(self.max_transactions).unwrap_or(u32::MAX);
+        [count(&self.write, turns), count(&self.read, reading(self.backend, &self.config, turns))]
     }
 
     /// Closes the pools; what is under way finishes first.
@@ -161,6 +164,13 @@ impl Database {
                 tracing::debug!(database = self.name, %error, "closing a pool failed");
             }
         }
+        for replica in self.replicas() {
+            replica.close().await;
+        }
+    }
+
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     pub(crate) fn config(&self) -> &DatabaseConfig {
@@ -175,6 +185,30 @@ impl Database {
     }
 }
 
+/// The connections for reads, beside `turns` for transactions.
+fn reading(backend: Backend, config: &DatabaseConfig, turns: u32) -> u32 {
+    match backend {
+        Backend::Postgres => config.max_connections.saturating_sub(turns),
+        Backend::Sqlite => config.max_connections - 1,
+    }
+}
+
+fn replicas(name: &str, config: &DatabaseConfig) -> Result<Vec<Arc<Replica>>, Error> {
+    if config.replicas.is_empty() {
+        return Ok(Vec::new());
+    }
+    let primary = open::postgres_looks(name, config)?;
+    let open = |url| Ok(Arc::new(Replica::open(name, config, url, primary.clone())?));
+    let replicas = config.replicas.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+    for (n, replica) in replicas.iter().enumerate() {
+        if replicas[..n].iter().any(|other| other.name() == replica.name()) {
+            let replica = replica.name();
+            return Err(Error::config(format!("store.database.{name}.replicas names {replica} twice")));
+        }
+    }
+    Ok(replicas)
+}
+
 /// The connections of a pool at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
@@ -187,6 +221,11 @@ pub struct Connections {
 }
 
 impl Connections {
+    /// Those of readers at a replica.
+    pub fn of_replica(replica: &Replica) -> Self {
+        Self::of(replica.pool().get_postgres_connection_pool(), replica.max_connections())
+    }
+
     fn of<DB: sea_orm::sqlx::Database>(pool: &sea_orm::sqlx::Pool<DB>, max: u32) -> Self {
         let open = pool.size();
         // The two are not read at one moment.
@@ -201,7 +240,7 @@ impl std::fmt::Debug for Database {
     }
 }
 
-fn internal(message: &str) -> DbErr {
+pub(crate) fn internal(message: &str) -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(message.to_owned()))
 }
 

@@ -115,6 +115,11 @@ pub(crate) fn connection_was_lost(error: &DbErr) -> bool {
     }
 }
 
+/// Whether the server ended a statement that ran for longer than it may (57014).
+pub(crate) fn took_too_long(error: &DbErr) -> bool {
+    database_error(error).and_then(DatabaseError::code).is_some_and(|code| code == "57014")
+}
+
 fn database_error(error: &DbErr) -> Option<&dyn DatabaseError> {
     match driver_error(error)? {
         SqlxError::Database(error) => Some(error.as_ref()),

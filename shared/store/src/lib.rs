@@ -1,11 +1,12 @@
 //! Databases: which one holds which region, how to work on it without harming the others that do, its schema, the
-//! outbox, what becomes of stock and orders after the sale ([`stock`]), and the leases on its budget. A role's own SQL lives
-//! with the role.
+//! outbox, what becomes of stock and orders after the sale ([`stock`]), its read replicas ([`replica`]), and the leases on its
+//! budget. A role's own SQL lives with the role.
 //!
 //! # Nouns
 //! A [`Database`] is a `PostgreSQL` database or a SQLite file. A [`Region`] of the shop lives in one; several may share it,
 //! so every table of a region's own data has the region's number in its key, or (orders) in the id. [`Databases`] is what
-//! the configuration names. A [`Fault`] says what a failed statement means for the message behind it.
+//! the configuration names. A [`Database`] stands for its primary; a [`Reader`] reads lists and reports from a [`Replica`] that
+//! is not too far behind, else there. A [`Fault`] says what a failed statement means for the message behind it.
 //!
 //! # Guarantees
 //! - Opening touches nothing: a role starts while its database is away, and [`Database::wait_until_ready`] says so once.
@@ -13,6 +14,8 @@
 //! - Poison is a closed list ([`Fault`]); what is not on it is waited out.
 //! - [`migrate`] may be run by any number of processes at once: each step runs once. It never touches a schema that is
 //!   newer than itself; a role works on one, with a warning, so that an upgrade can widen the schema first.
+//! - A replica is read only while it is known to hold what was committed `max_lag_ms` ago, and one that fails costs a reader
+//!   no error ([`replica`]).
 //! - The shares of a database's budget that are leased ([`governor`]) never add up to more than the whole.
 //! - A committed outbox row is claimed by one relay at a time, and a row that commits late is not passed by, because there
 //!   is no cursor that could be ahead of it.
@@ -45,6 +48,7 @@ pub mod outbox;
 pub mod pause;
 mod ready;
 mod regions;
+pub mod replica;
 mod rows;
 pub mod stock;
 #[cfg(test)]
@@ -56,4 +60,5 @@ pub use error::Error;
 pub use fault::Fault;
 pub use migration::{Schema, migrate, schema};
 pub use regions::{Databases, Region};
+pub use replica::{Position, Reader, Reads, Replica, ReplicaState, ReplicationConfig, Target};
 pub use rows::Rows;

@@ -7,7 +7,7 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{Connection, Database as Driver};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::DatabaseConfig;
 use crate::error::Error;
@@ -23,7 +23,7 @@ pub(crate) struct Pools {
 /// A quarter of the connections for reads and probes, the rest for transactions: neither can starve the other, however
 /// many look at their orders.
 pub(crate) fn postgres(name: &str, config: &DatabaseConfig) -> Result<Pools, Error> {
-    let options = postgres_options(name, config)?;
+    let options = postgres_options(&url_of(name), &config.url, config)?;
     let reads = (config.max_connections / 4).max(1);
     let turns = config.max_connections - reads;
     let write: PgPoolOptions = pool(config);
@@ -40,7 +40,7 @@ pub(crate) fn postgres(name: &str, config: &DatabaseConfig) -> Result<Pools, Err
 /// One connection alone, for a lock that is the session's.
 pub(crate) fn postgres_session(name: &str, config: &DatabaseConfig) -> Result<DatabaseConnection, Error> {
     // A step of a migration may take long, and waits for locks as long as its own lock says.
-    let options = postgres_options(name, config)?.options([("statement_timeout", "0")]);
+    let options = postgres_options(&url_of(name), &config.url, config)?.options([("statement_timeout", "0")]);
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
@@ -51,9 +51,47 @@ pub(crate) fn postgres_session(name: &str, config: &DatabaseConfig) -> Result<Da
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
+/// One connection for looks at the primary's position.
+pub(crate) fn postgres_looks(name: &str, config: &DatabaseConfig) -> Result<DatabaseConnection, Error> {
+    Ok(looks(postgres_options(&url_of(name), &config.url, config)?, config))
+}
+
+/// What a replica is reached through.
+pub(crate) struct ReplicaPools {
+    /// Host and port.
+    pub(crate) name: String,
+    pub(crate) pool: DatabaseConnection,
+    pub(crate) look: DatabaseConnection,
+}
+
+/// A pool for readers, and one connection for looks.
+pub(crate) fn replica(name: &str, config: &DatabaseConfig, url: &SecretString) -> Result<ReplicaPools, Error> {
+    let options = postgres_options(&format!("store.database.{name}.replicas: an entry"), url, config)?
+        // A standby takes no writes as it is; one that was promoted a moment ago would.
+        .options([("default_transaction_read_only", "on")]);
+    let readers: PgPoolOptions = pool(config);
+    let readers = readers
+        .max_connections(config.replication.max_connections)
+        .acquire_timeout(config.replication.acquire_timeout());
+    Ok(ReplicaPools {
+        name: format!("{}:{}", options.get_host(), options.get_port()),
+        look: looks(options.clone(), config),
+        pool: SqlxPostgresConnector::from_sqlx_postgres_pool(readers.connect_lazy_with(options)),
+    })
+}
+
+fn looks(options: PgConnectOptions, config: &DatabaseConfig) -> DatabaseConnection {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(config.replication.look_timeout())
+        .test_before_acquire(false)
+        .connect_lazy_with(options.options([("statement_timeout", config.replication.look_timeout_ms)]));
+    SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
+}
+
 /// One connection that writes, several that read.
 pub(crate) fn sqlite(name: &str, config: &DatabaseConfig) -> Result<Pools, Error> {
-    let options: SqliteConnectOptions = config.url.expose_secret().parse().map_err(|_| bad_url(name))?;
+    let options: SqliteConnectOptions = config.url.expose_secret().parse().map_err(|_| bad_url(&url_of(name)))?;
     // The busy timeout is set while the file is opened, before the switch to WAL, which may have to wait for it.
     let options = options
         .create_if_missing(true)
@@ -72,8 +110,12 @@ pub(crate) fn sqlite(name: &str, config: &DatabaseConfig) -> Result<Pools, Error
     })
 }
 
-fn postgres_options(name: &str, config: &DatabaseConfig) -> Result<PgConnectOptions, Error> {
-    let options: PgConnectOptions = config.url.expose_secret().parse().map_err(|_| bad_url(name))?;
+fn url_of(name: &str) -> String {
+    format!("store.database.{name}.url")
+}
+
+fn postgres_options(setting: &str, url: &SecretString, config: &DatabaseConfig) -> Result<PgConnectOptions, Error> {
+    let options: PgConnectOptions = url.expose_secret().parse().map_err(|_| bad_url(setting))?;
     Ok(options.application_name("millpond").options([
         ("statement_timeout", config.statement_timeout_ms),
         ("lock_timeout", config.lock_timeout_ms),
@@ -97,9 +139,9 @@ fn pool<DB: Driver>(config: &DatabaseConfig) -> PoolOptions<DB> {
     )
 }
 
-fn bad_url(name: &str) -> Error {
+fn bad_url(setting: &str) -> Error {
     Error::config(format!(
-        "store.database.{name}.url can't be read (it is not shown here, as it may hold a password); it must look like \
+        "{setting} can't be read (it is not shown here, as it may hold a password); it must look like \
          sqlite:path/to/file.db or postgres://user:password@host:5432/database"
     ))
 }

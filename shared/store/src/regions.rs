@@ -8,6 +8,7 @@ use model::{RegionName, RegionNumber};
 use crate::config::Config;
 use crate::database::Database;
 use crate::error::Error;
+use crate::replica::{Position, Reader, Reads};
 
 /// A region and the database that holds it.
 #[derive(Debug, Clone)]
@@ -18,6 +19,18 @@ pub struct Region {
     pub number: RegionNumber,
     /// Where it lives; shared by the regions that live there.
     pub database: Arc<Database>,
+}
+
+impl Region {
+    /// Reads for one request, by a replica of its database under the lag limit, else by the primary.
+    pub fn reader(&self, reads: Reads) -> Reader {
+        self.database.reader(reads)
+    }
+
+    /// As [`Self::reader`], by a replica that is known to have replayed `position`; where that is not known, the primary.
+    pub fn reader_at(&self, reads: Reads, position: Option<Position>) -> Reader {
+        self.database.reader_at(reads, position)
+    }
 }
 
 /// Every region and database of the configuration.

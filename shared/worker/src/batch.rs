@@ -8,6 +8,7 @@ use model::Message;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
+use crate::crash::Record;
 use crate::stats::Stats;
 
 /// A delivery in this worker's hands. Dropped unsettled it goes back to the queue and is counted.
@@ -40,8 +41,9 @@ impl Taken {
         self.delivery.redelivered()
     }
 
-    pub(crate) fn delivery_count(&self) -> u32 {
-        self.delivery.delivery_count()
+    pub(crate) fn record(&self) -> Record<'_> {
+        let message = self.message();
+        Record { id: &message.id, redeliveries: self.delivery.delivery_count(), suspicion: message.suspicion() }
     }
 
     pub(crate) async fn settle(mut self, how: Settle) -> Result<(), SettleError> {

@@ -44,7 +44,8 @@ pub struct Config {
     /// Redeliveries that make a message a suspect, to be handled alone; 1 or more. A connection that breaks counts for
     /// everything that was prefetched on it, so leave room for some of those.
     pub alone_after: u32,
-    /// Redeliveries beyond that, while it was handled alone, that park a suspect before it runs again; 1 or more.
+    /// Redeliveries beyond that, while it was handled alone, after which a suspect has one last chance; one that comes back
+    /// from there is parked before it runs again. 1 or more.
     pub park_after_crashes: u32,
     /// How long the worker pauses before it runs a suspect, milliseconds: the acks of those before it should be with the
     /// broker, and on its disk, when the process dies. Else they come again, and the innocent stand first in line.

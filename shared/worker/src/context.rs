@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use broker::{Broker, QueueName, Settle, SettleError};
+use broker::{Broker, Publish, QueueName, Settle, SettleError};
 use futures::future::join_all;
-use model::{Clock, headers};
+use model::{Clock, Message, MessageId, headers};
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
@@ -97,9 +97,41 @@ impl<H> Context<H> {
         }
     }
 
-    /// Puts deliveries back as they were.
+    /// Puts deliveries back as they were. Those that have had their last chance go as copies, or their being given back
+    /// would be held against them by whoever knows nothing of it.
     pub(crate) async fn give_back(&self, deliveries: impl IntoIterator<Item = Taken>) {
-        self.settle(deliveries.into_iter().map(|taken| (taken, Settle::Requeue)).collect()).await;
+        let (suspected, others): (Vec<Taken>, Vec<Taken>) =
+            deliveries.into_iter().partition(|taken| taken.record().suspicion > 0);
+        self.settle(others.into_iter().map(|taken| (taken, Settle::Requeue)).collect()).await;
+        for taken in suspected {
+            let suspicion = taken.record().suspicion;
+            self.put_back_afresh(taken, suspicion).await;
+        }
+    }
+
+    /// Puts a fresh copy into the queue, whose deliveries the broker counts anew, with what is held against it. Where no
+    /// copy can be made the message goes back as it is.
+    pub(crate) async fn put_back_afresh(&self, taken: Taken, suspicion: u32) {
+        let mut copy = Message { transient: false, ..taken.message().clone() };
+        copy.headers.insert(headers::SUSPICION.to_owned(), suspicion.to_string());
+        let copied = match self.broker.publish(vec![Publish::to_queue(&self.queue, copy)]).await.pop() {
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                tracing::debug!(queue = %self.queue, message.id = %taken.message().id, %error, "no copy could be made");
+                false
+            }
+            None => false,
+        };
+        let id = taken.message().id.clone();
+        // The copy is confirmed before: a death in between gives the message twice, and never not at all.
+        let settled = taken.settle(if copied { Settle::Ack } else { Settle::Requeue }).await;
+        let counter = if settled.is_ok() { &self.stats.requeued } else { &self.stats.settle_failures };
+        counter.one();
+        if copied {
+            self.suspects.forget(&id);
+        } else {
+            self.note_return(&id, &settled, true);
+        }
     }
 
     /// Whether a retry's copy would be tried now.
@@ -118,12 +150,20 @@ impl<H> Context<H> {
         } else {
             self.stats.settle_failures.one();
         }
-        if requeued || settled.is_err() {
-            self.suspects.gave_back(&id);
-        } else {
-            self.suspects.forget(&id);
-        }
+        self.note_return(&id, &settled, requeued);
         settled
+    }
+
+    /// Remembers what comes back from this process, which lives.
+    fn note_return(&self, id: &MessageId, settled: &Result<(), SettleError>, requeued: bool) {
+        match settled {
+            Ok(()) if !requeued => self.suspects.forget(id),
+            Ok(()) | Err(SettleError::Requeued(_)) => self.suspects.gave_back(id),
+            Err(SettleError::Gone) => {
+                self.suspects.gave_back(id);
+                self.suspects.lost_hold();
+            }
+        }
     }
 
     fn counter(&self, how: &Settle) -> &Counter {

@@ -2,15 +2,28 @@
 //! process runs when that happens, so the only witness is the broker's count of deliveries.
 //!
 //! The count is a poor witness: a killed process brings back *everything* that was prefetched on its connection, and so
-//! does a connection that breaks. So nothing is held against a message at first. After `alone_after` redeliveries it is a
-//! *suspect* and is handled alone, while the worker does nothing else; an innocent one passes here and is gone. After
-//! `park_after_crashes` more it is parked before it runs, **but at most one in a process's life**: what was queued behind
-//! the culprit was brought back as often, and a queue hands out in order, so the first that is due is most likely it. If
-//! it was not, or if there are several, the culprit runs again, the process dies once more, and the next life parks it.
-//! So one culprit costs at most `alone_after + park_after_crashes` restarts, and k culprits k − 1 more.
+//! do a connection that breaks and a stop, again and again in a long outage. So nothing is held against a message at first.
+//! After `alone_after` redeliveries it is a *suspect* and is handled alone, while the worker does nothing else; an innocent
+//! one passes here and is gone.
+//!
+//! After `park_after_crashes` more it is *due*, and gets a **last chance**: it goes back as a fresh copy that says so
+//! ([`model::headers::SUSPICION`]), whose deliveries the broker counts anew. Whatever brought it back before, outages and
+//! restarts included, is settled with that: it runs alone once more, in a shop whose database answers. Only one that comes back
+//! from there is parked before it runs again.
+//!
+//! **A process decides about one message in its life**, a last chance or a park: what was queued behind the culprit was
+//! brought back as often, and a queue hands out in order, so the first that is due is most likely it. The others run, alone. If
+//! there are several culprits, the next one runs then, the process dies once more, and the next life decides about it. So one
+//! culprit costs at most `alone_after + park_after_crashes + 1` crashes, and each further one two more.
 //!
 //! What this process gave back itself (a stop, an outage, a copy that was not confirmed) it remembers and takes off the
-//! count: it is alive, so that message did not kill it. While the database is away nobody is parked at all.
+//! count: it is alive, so that message did not kill it. One that has its last chance behind it goes back as a copy, for those to
+//! know who remember nothing. A process whose connection broke parks nobody any more: what came back may have come back from
+//! there. And nobody is decided about before the database has answered a question: a process that has just begun knows
+//! nothing of an outage, and a message that can't be tried can't show that it is innocent.
+//!
+//! What is left: a message that got its last chance, waits in the hand of a process that is killed for another reason, and
+//! meets a third that is the first to look at it. It is parked, which loses nothing.
 //!
 //! A broker that does not count deliveries says 0, and nothing is ever suspected. The broker's own delivery limit is the
 //! backstop there.
@@ -29,8 +42,27 @@ pub(crate) enum Care {
     Together,
     /// On its own, with nothing beside it.
     Alone,
+    /// Not now: it goes back as a copy that says how much is held against it, and has its last chance.
+    LastChance,
     /// Not at all: parked.
     Park,
+}
+
+/// What speaks against a message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<'a> {
+    pub(crate) id: &'a MessageId,
+    /// How often the broker had handed it out before.
+    pub(crate) redeliveries: u32,
+    /// What it says of itself, above 0 where it has had its last chance.
+    pub(crate) suspicion: u32,
+}
+
+impl Record<'_> {
+    /// All that anybody counted.
+    pub(crate) fn total(&self) -> u32 {
+        self.suspicion.saturating_add(self.redeliveries)
+    }
 }
 
 /// What one worker knows of redelivered messages.
@@ -46,8 +78,15 @@ pub(crate) struct Suspects {
 struct Memory {
     /// How often this process itself gave a message back.
     given_back: HashMap<MessageId, u32>,
-    /// No suspect is parked any more.
-    parks_no_more: bool,
+    /// No suspect is given a last chance or parked any more.
+    decides_no_more: bool,
+}
+
+impl Memory {
+    fn unexplained(&self, record: &Record<'_>) -> u32 {
+        let ours = self.given_back.get(record.id).copied().unwrap_or(0);
+        record.suspicion.saturating_add(record.redeliveries.saturating_sub(ours))
+    }
 }
 
 impl Suspects {
@@ -60,22 +99,32 @@ impl Suspects {
         }
     }
 
-    /// How to handle a message that the broker had handed out `redeliveries` times before. [`Care::Park`] is said once,
-    /// and only where the database `answers`: an outage makes redeliveries too, and parking has time.
-    pub(crate) fn care(&self, id: &MessageId, redeliveries: u32, answers: bool) -> Care {
-        if redeliveries < self.alone_after {
+    /// What a message says of itself that goes back for its last chance: one redelivery more, and it is due again.
+    pub(crate) fn last_chance(&self) -> u32 {
+        self.park_after.saturating_sub(1).max(1)
+    }
+
+    /// Whether this process would decide about the message, if the database answers.
+    pub(crate) fn is_due(&self, record: &Record<'_>) -> bool {
+        record.total() >= self.park_after
+            && self.with(|memory| !memory.decides_no_more && memory.unexplained(record) >= self.park_after)
+    }
+
+    /// How to handle a message with this record. [`Care::LastChance`] or [`Care::Park`] is said once, and only where the
+    /// database `answers`: an outage makes redeliveries too, and parking has time.
+    pub(crate) fn care(&self, record: &Record<'_>, answers: bool) -> Care {
+        if record.total() < self.alone_after {
             return Care::Together;
         }
         self.with(|memory| {
-            let ours = memory.given_back.get(id).copied().unwrap_or(0);
-            let unexplained = redeliveries.saturating_sub(ours);
+            let unexplained = memory.unexplained(record);
             if unexplained < self.alone_after {
                 Care::Together
-            } else if unexplained < self.park_after || memory.parks_no_more || !answers {
+            } else if unexplained < self.park_after || memory.decides_no_more || !answers {
                 Care::Alone
             } else {
-                memory.parks_no_more = true;
-                Care::Park
+                memory.decides_no_more = true;
+                if record.suspicion == 0 { Care::LastChance } else { Care::Park }
             }
         })
     }
@@ -84,13 +133,18 @@ impl Suspects {
     pub(crate) fn gave_back(&self, id: &MessageId) {
         self.with(|memory| {
             if memory.given_back.len() >= self.remembered {
-                // What is forgotten looks like the work of a crash from now on. So this process parks nobody any more:
-                // suspects run alone, and one that is guilty leaves the verdict to the next life.
+                // What is forgotten looks like the work of a crash from now on. So this process decides about nobody any
+                // more: suspects run alone, and one that is guilty leaves the verdict to the next life.
                 memory.given_back.clear();
-                memory.parks_no_more = true;
+                memory.decides_no_more = true;
             }
             *memory.given_back.entry(id.clone()).or_default() += 1;
         });
+    }
+
+    /// A connection broke under deliveries: they come again, and nobody knows which.
+    pub(crate) fn lost_hold(&self) {
+        self.with(|memory| memory.decides_no_more = true);
     }
 
     /// The message is settled for good.
@@ -122,17 +176,28 @@ mod tests {
         format!("m-{number}").parse().unwrap()
     }
 
-    #[test]
-    fn a_message_is_trusted_then_handled_alone_then_parked_before_it_runs() {
-        let cares: Vec<_> = (0..8).map(|redeliveries| suspects().care(&id(1), redeliveries, true)).collect();
-        let (together, alone, park) = (Care::Together, Care::Alone, Care::Park);
-        assert_eq!(cares, [together, together, together, alone, alone, alone, park, park]);
+    fn care(suspects: &Suspects, number: usize, redeliveries: u32, suspicion: u32, answers: bool) -> Care {
+        suspects.care(&Record { id: &id(number), redeliveries, suspicion }, answers)
     }
 
     #[test]
-    fn a_process_parks_one_suspect_in_its_life_and_gives_the_others_the_benefit_of_the_doubt() {
+    fn a_message_is_trusted_then_handled_alone_then_given_a_last_chance() {
+        let cares: Vec<_> = (0..8).map(|redeliveries| care(&suspects(), 1, redeliveries, 0, true)).collect();
+        let (together, alone, last) = (Care::Together, Care::Alone, Care::LastChance);
+        assert_eq!(cares, [together, together, together, alone, alone, alone, last, last]);
+    }
+
+    #[test]
+    fn one_that_comes_back_from_its_last_chance_is_parked_before_it_runs() {
+        let carried = suspects().last_chance();
+        assert_eq!(care(&suspects(), 1, 0, carried, true), Care::Alone, "it has it");
+        assert_eq!(care(&suspects(), 1, 1, carried, true), Care::Park);
+    }
+
+    #[test]
+    fn a_process_decides_about_one_suspect_in_its_life_and_gives_the_others_the_benefit_of_the_doubt() {
         let suspects = suspects();
-        let cares: Vec<_> = (0..4).map(|number| suspects.care(&id(number), 9, true)).collect();
+        let cares: Vec<_> = (0..4).map(|number| care(&suspects, number, 9, 5, true)).collect();
         assert_eq!(cares, [Care::Park, Care::Alone, Care::Alone, Care::Alone]);
     }
 
@@ -140,17 +205,19 @@ mod tests {
     fn what_the_process_gave_back_itself_is_not_held_against_the_message() {
         let suspects = suspects();
         for redeliveries in 0..50 {
-            assert_eq!(suspects.care(&id(1), redeliveries, true), Care::Together);
+            assert_eq!(care(&suspects, 1, redeliveries, 0, true), Care::Together);
             suspects.gave_back(&id(1));
         }
-        assert_eq!(suspects.care(&id(2), 50, true), Care::Park, "another message has no such excuse");
+        assert_eq!(care(&suspects, 2, 50, 0, true), Care::LastChance, "another message has no such excuse");
     }
 
     #[test]
-    fn nobody_is_parked_while_the_database_is_away() {
+    fn nobody_is_decided_about_while_the_database_is_away_or_after_a_connection_broke() {
         let suspects = suspects();
-        assert_eq!(suspects.care(&id(1), 9, false), Care::Alone);
-        assert_eq!(suspects.care(&id(1), 9, true), Care::Park);
+        assert_eq!(care(&suspects, 1, 9, 5, false), Care::Alone);
+        suspects.lost_hold();
+        assert!(!suspects.is_due(&Record { id: &id(1), redeliveries: 9, suspicion: 5 }));
+        assert_eq!(care(&suspects, 1, 9, 5, true), Care::Alone);
     }
 
     #[test]
@@ -160,41 +227,62 @@ mod tests {
             suspects.gave_back(&id(number));
             assert!(suspects.with(|memory| memory.given_back.len()) <= 3);
         }
-        assert_eq!(suspects.care(&id(0), 100, true), Care::Alone, "what was forgotten is not held against it");
+        assert_eq!(care(&suspects, 0, 100, 5, true), Care::Alone, "what was forgotten is not held against it");
         suspects.forget(&id(99));
         assert!(!suspects.with(|memory| memory.given_back.contains_key(&id(99))));
     }
 
+    /// A message in a queue: its number, the broker's count, and what it says of itself.
+    type Queued = (usize, u32, u32);
+
+    /// One life of a process that takes everything in order and dies of the first culprit that runs. Gives whether it died;
+    /// the crash brings back the culprit and all behind it.
+    fn live(queue: &mut Vec<Queued>, culprits: &[bool], parked: &mut Vec<usize>, handled: &mut Vec<usize>) -> bool {
+        let suspects = suspects();
+        let mut place = 0;
+        while place < queue.len() {
+            let (number, redeliveries, suspicion) = queue[place];
+            match care(&suspects, number, redeliveries, suspicion, true) {
+                Care::Park => parked.push(number),
+                Care::LastChance => queue.push((number, 0, suspects.last_chance())),
+                Care::Together | Care::Alone if culprits[number] => {
+                    *queue = queue.split_off(place).into_iter().map(|(n, count, said)| (n, count + 1, said)).collect();
+                    return true;
+                }
+                Care::Together | Care::Alone => handled.push(number),
+            }
+            place += 1;
+        }
+        false
+    }
+
     proptest! {
-        /// Lives of a process that takes everything in order, each ended by the first culprit that runs.
         #[test]
-        fn every_culprit_is_parked_after_a_bounded_number_of_crashes_and_every_innocent_is_handled_or_parked(
+        fn every_culprit_is_parked_after_a_bounded_number_of_crashes_and_no_innocent_is(
             culprits in prop::collection::vec(prop::bool::weighted(0.1), 1..40),
         ) {
-            let mut queue: Vec<(usize, u32)> = (0..culprits.len()).map(|number| (number, 0)).collect();
+            let mut queue: Vec<Queued> = (0..culprits.len()).map(|number| (number, 0, 0)).collect();
             let (mut crashes, mut parked, mut handled) = (0_usize, Vec::new(), Vec::new());
-            while !queue.is_empty() {
-                let suspects = suspects();
-                let mut crashed_at = None;
-                for (place, (number, redeliveries)) in queue.iter().enumerate() {
-                    match suspects.care(&id(*number), *redeliveries, true) {
-                        Care::Park => parked.push(*number),
-                        Care::Together | Care::Alone if culprits[*number] => {
-                            crashed_at = Some(place);
-                            break;
-                        }
-                        Care::Together | Care::Alone => handled.push(*number),
-                    }
-                }
-                let Some(place) = crashed_at else { break };
+            while live(&mut queue, &culprits, &mut parked, &mut handled) {
                 crashes += 1;
-                // The crash brings back it and all behind it.
-                queue = queue.split_off(place).into_iter().map(|(number, count)| (number, count + 1)).collect();
+                prop_assert!(crashes < 200, "the process dies again and again");
             }
             let guilty: Vec<_> = (0..culprits.len()).filter(|number| culprits[*number]).collect();
+            parked.sort_unstable();
             prop_assert_eq!(&parked, &guilty, "in order of delivery no innocent is parked");
             prop_assert_eq!(handled.len() + parked.len(), culprits.len());
-            prop_assert!(crashes <= if guilty.is_empty() { 0 } else { 6 + guilty.len() - 1 }, "{} crashes", crashes);
+            prop_assert!(crashes <= if guilty.is_empty() { 0 } else { 7 + 2 * (guilty.len() - 1) }, "{} crashes", crashes);
+        }
+
+        #[test]
+        fn an_innocent_is_not_parked_however_often_processes_were_stopped_under_it(restarts in 0_u32..500) {
+            // Nobody remembers anything: each of them has died since. Then the database is back.
+            match care(&suspects(), 1, restarts, 0, true) {
+                Care::LastChance => {
+                    prop_assert_eq!(care(&suspects(), 1, 0, suspects().last_chance(), true), Care::Alone);
+                }
+                other => prop_assert_ne!(other, Care::Park),
+            }
         }
     }
 }

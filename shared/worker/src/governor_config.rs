@@ -18,8 +18,8 @@ pub struct GovernorConfig {
     pub renew_ms: u64,
     /// Without a budget: how often to look whether one was written into the database, milliseconds.
     pub look_ms: u64,
-    /// What a batch is worth, as milliseconds of its consumer's share; silence saves up as much. Less is steadier, more is
-    /// cheaper.
+    /// What a batch is worth where one consumer has the whole budget, as milliseconds of it; a quarter of the budget has
+    /// batches twice as far apart. Silence saves up as much. Less is steadier, more is cheaper.
     pub slice_ms: u64,
     /// The part of the budget that analytics has although checkout could use it, 0 to 1.
     pub analytics_least: f64,

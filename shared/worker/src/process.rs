@@ -58,6 +58,8 @@ struct Sorted<E> {
     alone: Vec<Group<E>>,
     /// No handler has to see these.
     decided: Vec<(Taken, Settle)>,
+    /// At most one: it goes back, and is handled when it comes again.
+    last_chance: Option<Taken>,
 }
 
 /// Handles and settles `batch`. Where the database is away it waits, until `stop` is pulled or the batch has been held
@@ -70,8 +72,12 @@ pub(crate) async fn process<H: Handler>(
 ) -> Aftermath {
     let hold_until = Instant::now() + context.config.hold();
     let mut hand = Hand { context: &context, spending, stop, hold_until, aftermath: Aftermath::default() };
-    let Sorted { together, alone, decided } = hand.sort(batch);
+    let answers = hand.database_answers(&batch).await;
+    let Sorted { together, alone, decided, last_chance } = hand.sort(batch, answers);
     hand.settle(decided).await;
+    if let Some(suspect) = last_chance {
+        hand.give_last_chance(suspect).await;
+    }
     hand.handle(together, false).await;
     // After the others are settled, so that what takes the process down takes none of them along.
     for suspect in alone {
@@ -96,13 +102,40 @@ struct Hand<'a, H> {
 }
 
 impl<'a, H: Handler> Hand<'a, H> {
-    fn sort(&self, batch: Vec<Taken>) -> Sorted<H::Event> {
-        let mut sorted = Sorted { together: Group::empty(), alone: Vec::new(), decided: Vec::new() };
+    /// Whether the database answers now, where a message is to be decided about: it is asked, as a process that has just
+    /// begun has no other way to know. Where nobody is, no.
+    async fn database_answers(&self, batch: &[Taken]) -> bool {
+        let Context { suspects, breaker, handler, .. } = self.context;
+        batch.iter().any(|taken| suspects.is_due(&taken.record()))
+            && breaker.is_closed()
+            && breaker.ask_whether_it_answers(&|| handler.probe()).await.is_ok()
+    }
+
+    async fn give_last_chance(&self, suspect: Taken) {
+        let record = suspect.record();
+        tracing::warn!(
+            queue = %self.context.queue, message.id = %record.id, redeliveries = record.redeliveries,
+            "a message came back often enough to be one that takes processes down: it has one more chance, alone, and is \
+             parked if it comes back from there"
+        );
+        let suspicion = self.context.suspects.last_chance();
+        self.context.put_back_afresh(suspect, suspicion).await;
+    }
+
+    fn sort(&self, batch: Vec<Taken>, answers: bool) -> Sorted<H::Event> {
+        let mut sorted = Sorted { together: Group::empty(), alone: Vec::new(), decided: Vec::new(), last_chance: None };
         for taken in batch {
-            let redeliveries = taken.delivery_count();
+            let record = taken.record();
             // Before it is even decoded: that may be what kills the process.
-            let care = self.context.suspects.care(&taken.message().id, redeliveries, self.context.breaker.is_closed());
-            let decoded = if care == Care::Park { Err(Fate::Crashing { redeliveries }) } else { self.decode(&taken) };
+            let care = self.context.suspects.care(&record, answers);
+            let decoded = match care {
+                Care::LastChance => {
+                    sorted.last_chance = Some(taken);
+                    continue;
+                }
+                Care::Park => Err(Fate::Crashing { redeliveries: record.total() }),
+                Care::Together | Care::Alone => self.decode(&taken),
+            };
             match (decoded, care) {
                 (Err(fate), _) => {
                     let how = self.context.ladder.decide(fate, taken.message().attempt());
@@ -113,7 +146,7 @@ impl<'a, H: Handler> Hand<'a, H> {
                     group.push(taken, event);
                     sorted.alone.push(group);
                 }
-                (Ok(event), Care::Together | Care::Park) => sorted.together.push(taken, event),
+                (Ok(event), _) => sorted.together.push(taken, event),
             }
         }
         sorted

@@ -77,8 +77,9 @@ macro_rules! classes {
     };
 }
 
-const ROLES: &[&str] = &["checkout", "ingress", "relay", "analytics", "invalidation", "storefront", "checkout-2"];
-const WORKERS: &[&str] = &["checkout", "analytics", "relay", "checkout-2", "invalidation"];
+const ROLES: &[&str] =
+    &["checkout", "ingress", "relay", "parker", "analytics", "invalidation", "storefront", "checkout-2", "ops"];
+const WORKERS: &[&str] = &["checkout", "analytics", "parker", "relay", "checkout-2", "invalidation"];
 const SERVERS: &[&str] = &["rabbit", "postgres", "redis"];
 const WAYS: &[&str] = &[
     "rabbit, to the server",
@@ -97,7 +98,7 @@ classes! {
     /// A role's process is killed with SIGKILL and started again.
     RoleKilled = "role-killed", Roles, span(0..=2, 0..=4, 2), ROLES;
     /// Every role is stopped with SIGTERM and started again, one after the other, under load.
-    RollingRestart = "rolling-restart", Roles, span(AT_ONCE, AT_ONCE, 15), &["all roles"];
+    RollingRestart = "rolling-restart", Roles, span(AT_ONCE, AT_ONCE, 19), &["all roles"];
     /// A worker's process is stopped with SIGSTOP and goes on with SIGCONT.
     WorkerFrozen = "worker-frozen", Roles, span(5..=7, 5..=30, 1), WORKERS;
     /// A role's wall clock jumps by an hour, forward or back, and later returns.
@@ -134,8 +135,8 @@ classes! {
     BrokerDiskFull = "broker-disk-full", Broker, span(4..=6, 5..=15, 12), RABBIT;
     /// Checkout's queue is deleted, once it has been emptied, and is declared again by those who need it.
     QueueDeleted = "queue-deleted", Broker, span(1..=2, 2..=5, 10), CHECKOUT;
-    /// What binds checkout's queue to its exchange is removed; orders wait unrouted until it is back.
-    BindingRemoved = "binding-removed", Broker, span(3..=4, 4..=10, 4), CHECKOUT;
+    /// What binds checkout's queue to its exchange is removed; orders are parked as unrouted until it is back, and replayed.
+    BindingRemoved = "binding-removed", Broker, span(3..=4, 4..=10, 7), CHECKOUT;
     /// A consumer is cancelled by the broker: the queue of purges, which are worth nothing later, is deleted.
     ConsumerCancelled = "consumer-cancelled", Broker, span(AT_ONCE, AT_ONCE, 2), &["invalidation"];
     /// All processes of PostgreSQL are stopped with SIGSTOP: connections stay open and nobody answers.

@@ -2,7 +2,8 @@
 //! the probe of the run, too: its accepted orders say when the shop takes orders again.
 //!
 //! It keeps a journal in the form of `millpond load`, written before a request is sent. After a 202 the key has its answer;
-//! every tenth order is posted once more then, and has to get the same one.
+//! every tenth order is posted once more then, and has to get the same one. What else is done to some of them stands in
+//! `after_sale.rs`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex as Records, PoisonError};
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::after_sale::AfterSale;
 use crate::world::{PRICE_MINOR, SKUS};
 
 /// Between two new orders: twenty a second.
@@ -42,6 +44,8 @@ pub struct Seen {
     pub again: u64,
     /// Orders that were answered with a refusal for good, which none of them deserves.
     pub refused: u64,
+    /// Orders that were cancelled or refunded, for certain.
+    pub taken_back: u64,
 }
 
 /// The client.
@@ -51,23 +55,31 @@ pub struct Client {
     api_key: String,
     run: String,
     http: Http,
+    after_sale: AfterSale,
     journal: Mutex<File>,
     begun: Instant,
     seen: Records<Seen>,
 }
 
 impl Client {
-    /// A client that posts to `ingress` and writes a new journal.
+    /// A client that posts to `ingress`, takes back at `storefront`, and writes a new journal.
     ///
     /// # Errors
     /// Where the journal can't be written.
-    pub async fn new(ingress: &str, api_key: &str, seed: u64, journal: &Path, begun: Instant) -> Result<Self> {
+    pub async fn new(
+        [ingress, storefront]: [String; 2],
+        api_key: &str,
+        seed: u64,
+        journal: &Path,
+        begun: Instant,
+    ) -> Result<Self> {
         let file = File::create_new(journal).await.with_context(|| format!("{} is written", journal.display()))?;
         let client = Self {
             url: format!("{ingress}/v1/orders"),
             api_key: api_key.to_owned(),
             run: format!("client-{seed:016x}"),
             http: Http::new(),
+            after_sale: AfterSale { storefront, api_key: api_key.to_owned() },
             journal: Mutex::new(file),
             begun,
             seen: Records::default(),
@@ -115,11 +127,11 @@ impl Client {
     async fn order(&self, n: u64) -> Result<()> {
         let (key, sku) = (format!("{}-{n}", self.run), format!("SKU-{}", n % u64::from(SKUS) + 1));
         self.write(&Entry::Attempt(Attempt { n, key: key.clone(), sku: sku.clone(), quantity: 1 })).await?;
-        loop {
+        let order_id = loop {
             let (status, answer) = self.post(&key, &sku).await;
             self.write(&answer_of(n, status, &answer)?).await?;
             match status {
-                Some(202) => break,
+                Some(202) => break answer["order_id"].as_str().unwrap_or_default().to_owned(),
                 Some(status) if status < 500 && status != 429 => {
                     self.note(|seen| seen.refused += 1);
                     return Ok(());
@@ -129,12 +141,15 @@ impl Client {
                     sleep(AGAIN_AFTER + AGAIN_AFTER.mul_f64(rand::random())).await;
                 }
             }
-        }
+        };
         self.note(|seen| seen.accepted.push(self.begun.elapsed()));
         if n.is_multiple_of(10)
             && let (Some(202), answer) = self.post(&key, &sku).await
         {
             self.write(&answer_of(n, Some(202), &answer)?).await?;
+        }
+        if self.after_sale.of(&self.http, n, &order_id, &sku).await {
+            self.note(|seen| seen.taken_back += 1);
         }
         Ok(())
     }

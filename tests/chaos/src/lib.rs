@@ -26,6 +26,7 @@
 //! # To add a class
 //! Its line in `class.rs`, a `Fault` in a file below `fault/`, its arm in `fault::make`; the compiler names the rest.
 
+mod after_sale;
 pub mod class;
 pub mod client;
 pub mod course;

@@ -24,7 +24,7 @@ struct Args {
     /// What the plan is made from; drawn and printed where it is not given.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Write what was found as JSON, and beside it as a page with pictures (.html).
+    /// Write what was found as JSON, and beside it as a page with pictures (.html) and as a chapter with tables (.md).
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Only this class; may be repeated.
@@ -63,7 +63,12 @@ async fn main() -> Result<ExitCode> {
     };
     let (report, kept) = run(&options, interrupted(), say).await?;
     if let Some(path) = &args.report {
-        for (path, text) in [(path.clone(), report.to_json()), (path.with_extension("html"), report.to_html())] {
+        let written = [
+            (path.clone(), report.to_json()),
+            (path.with_extension("html"), report.to_html()),
+            (path.with_extension("md"), report.to_markdown()),
+        ];
+        for (path, text) in written {
             std::fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))?;
         }
     }

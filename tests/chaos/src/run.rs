@@ -1,10 +1,11 @@
 //! A run: the plan under load, then rest, then the verdict.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use broker::{QueueName, layout};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
@@ -15,7 +16,7 @@ use crate::client::Client;
 use crate::course::Course;
 use crate::fault::{Fault, make};
 use crate::load::Load;
-use crate::oracle::{self, Verdict, judge, settled};
+use crate::oracle::{self, Told, Verdict, judge, settled, tap};
 use crate::plan::{Plan, Planned};
 use crate::recovery::{Depth, Recovery};
 use crate::report::{Evidence, Happened, Report};
@@ -25,8 +26,8 @@ use crate::world::World;
 const WARM_UP: Duration = Duration::from_secs(5);
 /// How long a fault may take to begin: poison waits for a broker that another fault holds down.
 const BEGIN_WITHIN: Duration = Duration::from_mins(2);
-/// How long undoing is tried.
-const UNDO_WITHIN: Duration = Duration::from_mins(2);
+/// How long undoing is tried; a fault that has met nobody yet waits for its first victim meanwhile.
+const UNDO_WITHIN: Duration = Duration::from_mins(3);
 const UNDO_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long the shop may take to come to rest.
 const REST_WITHIN: Duration = Duration::from_mins(4);
@@ -72,16 +73,17 @@ async fn play(world: &Arc<World>, options: &Options, stop: &CancellationToken, s
     let mut evidence = Evidence { seed: options.seed, faults, ..Evidence::default() };
     traffic.stop_load(&mut evidence).await;
     evidence.client = traffic.client.seen();
-    let judged = if stop.is_cancelled() { Ok(()) } else { conclude(world, traffic, &mut evidence, say).await };
+    let judged = if stop.is_cancelled() { Ok(()) } else { conclude(world, traffic, &beside, &mut evidence, say).await };
     evidence.depths = beside.end().await;
     evidence.deaths = world.roles.deaths();
     judged.map(|()| evidence)
 }
 
-/// What goes on beside the faults: the supervisor, and the eye on the queues.
+/// What goes on beside the faults: the supervisor, the eye on the queues, and the ear at what is told.
 struct Beside {
     tasks: JoinSet<()>,
     course: Arc<Course>,
+    told: Arc<Mutex<Told>>,
     end: CancellationToken,
 }
 
@@ -89,9 +91,17 @@ impl Beside {
     fn start(world: &Arc<World>, begun: Instant) -> Self {
         let (mut tasks, course, end) = (JoinSet::new(), Arc::new(Course::default()), CancellationToken::new());
         tasks.spawn(Arc::clone(&course).watch(Arc::clone(world), begun, end.clone()));
-        let (world, ending) = (Arc::clone(world), end.clone());
-        tasks.spawn(async move { world.roles.supervise(ending).await });
-        Self { tasks, course, end }
+        let (supervised, ending) = (Arc::clone(world), end.clone());
+        tasks.spawn(async move { supervised.roles.supervise(ending).await });
+        let (world, ending, told) = (Arc::clone(world), end.clone(), Arc::<Mutex<Told>>::default());
+        let hears = Arc::clone(&told);
+        // A tap that is not there leaves its outcomes unheard, and the oracle says so.
+        tasks.spawn(async move { drop(world.hear(&hears, ending).await) });
+        Self { tasks, course, told, end }
+    }
+
+    fn told(&self) -> Told {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn end(self) -> Vec<Depth> {
@@ -113,8 +123,8 @@ struct Traffic {
 impl Traffic {
     async fn start(world: &World, options: &Options, begun: Instant) -> Result<Self> {
         let journal = world.folder().join("client.jsonl");
-        let ingress = world.roles.url("ingress").await?;
-        let client = Arc::new(Client::new(&ingress, &world.api_key, options.seed, &journal, begun).await?);
+        let urls = [world.roles.url("ingress").await?, world.roles.url("storefront").await?];
+        let client = Arc::new(Client::new(urls, &world.api_key, options.seed, &journal, begun).await?);
         let (enough, mut posting) = (CancellationToken::new(), JoinSet::new());
         posting.spawn(Arc::clone(&client).run(enough.clone()));
         let load = Load::start(world, options.rate, options.seed, begun).await?;
@@ -140,16 +150,29 @@ impl Traffic {
 }
 
 /// Rest, then the verdict.
-async fn conclude(world: &World, mut traffic: Traffic, found: &mut Evidence, say: fn(&str)) -> Result<()> {
+async fn conclude(
+    world: &World,
+    mut traffic: Traffic,
+    beside: &Beside,
+    found: &mut Evidence,
+    say: fn(&str),
+) -> Result<()> {
     say("all faults are undone; waiting until everything has come to rest");
     let repaired = repair(world).await;
     traffic.stop_client(found).await?;
-    let evidence = world.evidence(traffic.journals)?;
-    let rested = match repaired {
-        Ok(()) => come_to_rest(world, &evidence).await,
-        failed => failed,
+    let mut evidence = world.evidence(traffic.journals)?;
+    let rested = async {
+        repaired?;
+        come_to_rest(world, &evidence).await?;
+        let noted = world.change_catalogue().await.context("the catalogue can't be changed")?;
+        come_to_rest(world, &evidence).await.context("after a change of the catalogue")?;
+        anyhow::Ok(noted)
     };
-    found.unrest.extend(rested.err().map(|error| format!("{error:#}")));
+    match rested.await {
+        Ok(noted) => evidence.noted = noted,
+        Err(error) => found.unrest.push(format!("{error:#}")),
+    }
+    evidence.told = Some(beside.told());
     say("the oracle looks");
     match judge(&evidence).await {
         Ok(verdict) => found.verdict = Some(verdict),
@@ -272,23 +295,23 @@ impl Player {
     }
 }
 
-/// Whole again: servers, topology, roles.
+/// Whole again: servers, roles, topology, and every unrouted message home.
 async fn repair(world: &World) -> Result<()> {
     let until = Instant::now() + UNDO_WITHIN;
     loop {
         match world.repair().await {
             Err(error) if Instant::now() >= until => return Err(error.context("the servers can't be repaired")),
             Err(_) => sleep(UNDO_AGAIN_AFTER).await,
-            Ok(()) => break,
+            Ok(()) => return Ok(()),
         }
     }
-    world.roles.all_ready().await
 }
 
 /// Waits until queues are empty and what was accepted has arrived.
 async fn come_to_rest(world: &World, evidence: &oracle::Evidence) -> Result<()> {
     let begun = Instant::now();
     world.until_empty(&World::checkout_queue(), REST_WITHIN).await?;
+    world.until_empty(&World::checkout_queue().parked(), REST_WITHIN).await?;
     let mut look = interval(Duration::from_millis(500));
     while world.backlog().await != Some(0) {
         anyhow::ensure!(begun.elapsed() < REST_WITHIN, "the queues do not get empty: {:?}", world.backlog().await);
@@ -300,5 +323,8 @@ async fn come_to_rest(world: &World, evidence: &oracle::Evidence) -> Result<()> 
         "not all that was accepted has arrived after {} s",
         begun.elapsed().as_secs()
     );
+    // The outboxes are empty by now: what is told is on its way to the ear, if it is not there.
+    world.until_empty(&QueueName::new(tap::QUEUE), REST_WITHIN).await?;
+    world.until_empty(&layout::invalidation_queue(), REST_WITHIN).await?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use broker::{
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use model::Message;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,24 @@ impl Client {
     }
 }
 
+impl Client {
+    /// A copy of what the process has in hand, or something new: the steps are those of a copy for retry or park.
+    async fn publish_copy(&self, message: Message) -> Result<(), PublishError> {
+        let fault = self.pass(Step::Copy).await;
+        if let Err(why) = self.server.takes_copies() {
+            return Err(PublishError::Blocked(why.to_owned()));
+        }
+        if fault == Some(Fault::Refuse) {
+            return Err(PublishError::Refused("the queue is full".to_owned()));
+        }
+        self.server.publish_copy(self.life, message);
+        match self.pass(Step::Copied).await {
+            Some(Fault::LoseConfirm) => Err(PublishError::Unknown),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Yields, so that other tasks come between any two steps.
 pub(crate) async fn pass(server: &Server, life: Life, step: Step) -> Option<Fault> {
     tokio::task::yield_now().await;
@@ -66,10 +85,9 @@ impl Broker for Client {
 
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Result<(), PublishError>>> {
         Box::pin(async move {
-            let taken = self.server.is_alive(self.life) && self.server.takes_copies().is_ok();
-            let outcomes = batch.iter().map(|_| if taken { Ok(()) } else { Err(PublishError::Unavailable) }).collect();
-            if taken {
-                self.server.publish(batch.into_iter().map(|publish| publish.message));
+            let mut outcomes = Vec::with_capacity(batch.len());
+            for Publish { message, .. } in batch {
+                outcomes.push(self.publish_copy(message).await);
             }
             outcomes
         })

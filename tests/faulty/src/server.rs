@@ -216,8 +216,13 @@ impl Server {
         self.with(|state| state.store_copy(from, how, &self.spec, &self.judge));
     }
 
-    pub(crate) fn is_alive(&self, life: Life) -> bool {
-        self.with(|state| state.connections.contains_key(&life))
+    /// Adds a message that `life` publishes itself. Where it has the same in hand, that one has its copy now.
+    pub(crate) fn publish_copy(&self, life: Life, message: Message) {
+        self.with(|state| {
+            let in_hand = state.connections.get_mut(&life).into_iter().flat_map(|c| c.unsettled.values_mut());
+            in_hand.filter(|waiting| waiting.message.id == message.id).for_each(|waiting| waiting.copied = true);
+            state.ready.push_back(Waiting::new(message));
+        });
     }
 
     pub(crate) fn takes_copies(&self) -> Result<(), &'static str> {

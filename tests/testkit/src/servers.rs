@@ -18,15 +18,18 @@ pub enum Server {
     Postgres,
     /// Redis or Valkey.
     Redis,
+    /// The hot standby that follows PostgreSQL.
+    Replica,
 }
 
 impl Server {
-    /// As `infra/services.sh` calls it.
+    /// Its name in its folder.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rabbit => "rabbit",
             Self::Postgres => "postgres",
             Self::Redis => "redis",
+            Self::Replica => "replica",
         }
     }
 }
@@ -50,6 +53,17 @@ impl Servers {
         Ok(servers)
     }
 
+    /// Starts PostgreSQL and a replica of it alone, in `folder`.
+    ///
+    /// # Errors
+    /// What `infra/services.sh` says.
+    pub async fn replicated(folder: PathBuf) -> Result<Self> {
+        let mut servers = Self { folder, environment: String::new() };
+        servers.services("up", &["postgres", "--replica"]).await?;
+        servers.environment = servers.services("env", &["postgres", "--replica"]).await?;
+        Ok(servers)
+    }
+
     /// A value that `infra/services.sh env` exports. Pids in it are those of the first start.
     ///
     /// # Errors
@@ -70,7 +84,11 @@ impl Servers {
     /// # Errors
     /// What `infra/services.sh` says.
     pub async fn bring_back(&self, server: Server) -> Result<()> {
-        self.services("up", &[server.name()]).await.map(drop)
+        let named: &[&str] = match server {
+            Server::Replica => &["postgres", "--replica"],
+            _ => &[server.name()],
+        };
+        self.services("up", named).await.map(drop)
     }
 
     /// Its process, where it runs.
@@ -149,7 +167,7 @@ impl Servers {
 
     /// PostgreSQL's processes beside the postmaster: none of the others has children that matter.
     fn children(&self, server: Server) -> Vec<u32> {
-        let (Server::Postgres, Some(parent)) = (server, self.pid(server)) else { return Vec::new() };
+        let (Server::Postgres | Server::Replica, Some(parent)) = (server, self.pid(server)) else { return Vec::new() };
         let path = format!("/proc/{parent}/task/{parent}/children");
         let children = std::fs::read_to_string(path).unwrap_or_default();
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()

@@ -21,6 +21,8 @@ pub enum Guarantee {
     Attempted,
     /// Rollups equal a recount.
     Rollups,
+    /// What became of an order is told, once at least and never in two ways.
+    Told,
     /// The cache says what the database says, after the published bound.
     Cached,
     /// Queues end empty, and what is parked is the poison that was put in.
@@ -35,6 +37,7 @@ impl std::fmt::Display for Guarantee {
             Self::Once => "once",
             Self::Attempted => "attempted",
             Self::Rollups => "rollups",
+            Self::Told => "told",
             Self::Cached => "cached",
             Self::AtRest => "at rest",
         })

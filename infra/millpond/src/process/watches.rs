@@ -1,4 +1,4 @@
-//! What a process looks at beside its roles: depths of queues, and messages that no queue wanted.
+//! What a process looks at beside its roles: depths of queues, messages that no queue wanted, and read replicas.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,6 +32,22 @@ impl Starting<'_> {
                 anyhow::Ok(())
             });
         }
+    }
+
+    /// Keeps the state of every read replica known; without that none is read.
+    pub(super) async fn watch_replicas(&mut self) -> anyhow::Result<()> {
+        let databases = self.parts.databases().await?;
+        levels::show_reads(&databases, &self.metrics);
+        for database in databases.databases() {
+            for replica in database.replicas() {
+                let (replica, stop) = (Arc::clone(replica), self.shutdown.soft().clone());
+                self.supervisor.start(format!("replica.{}.{}", database.name(), replica.name()), async move {
+                    replica.watch(stop.cancelled_owned()).await;
+                    anyhow::Ok(())
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The alarm on messages that no queue wanted, beside every role that publishes; once for each broker.

@@ -8,7 +8,7 @@ use model::OrderId;
 use sea_orm::{ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use sea_orm::{QuerySelect as _, Value};
 use store::entity::{order, order_line};
-use store::{Backend, Region};
+use store::{Backend, Reader, Reads, Region};
 
 use super::Wish;
 use super::view::{Line, Moment, OrderView, Outbox};
@@ -29,7 +29,7 @@ pub(super) struct Found {
 }
 
 pub(super) async fn find(region: &Region, wish: &Wish, find: &str) -> Result<Found, DbErr> {
-    let db = region.database.read();
+    let db = &region.reader(Reads::History);
     let ids = wish.ids.iter().map(|id| id.as_uuid());
     let mut stored = order::Entity::find().filter(order::Column::Id.is_in(ids)).all(db).await?;
     if !wish.markets.is_empty() {
@@ -47,18 +47,17 @@ pub(super) async fn find(region: &Region, wish: &Wish, find: &str) -> Result<Fou
     }
     let mut found = Found::default();
     for row in stored {
-        found.orders.push(view(region, row).await?);
+        found.orders.push(view(region, db, row).await?);
     }
     for id in &wish.ids {
         if found.orders.iter().all(|order| order.order_id != *id) {
-            found.parked.insert(*id, parked(region, *id).await?);
+            found.parked.insert(*id, parked(region, db, *id).await?);
         }
     }
     Ok(found)
 }
 
-async fn view(region: &Region, row: order::Model) -> Result<OrderView, DbErr> {
-    let db = region.database.read();
+async fn view(region: &Region, db: &Reader, row: order::Model) -> Result<OrderView, DbErr> {
     let id = OrderId::try_from(row.id).map_err(|error| DbErr::Type(error.to_string()))?;
     let lines = order_line::Entity::find()
         .filter(order_line::Column::OrderId.eq(row.id))
@@ -78,8 +77,8 @@ async fn view(region: &Region, row: order::Model) -> Result<OrderView, DbErr> {
     if row.version > 1 {
         timeline.push(moment(row.updated_at, format!("{} (version {})", row.state, row.version)));
     }
-    timeline.extend(movements(region, id, &lines).await?);
-    timeline.extend(parked(region, id).await?);
+    timeline.extend(movements(region, db, id, &lines).await?);
+    timeline.extend(parked(region, db, id).await?);
     timeline.sort_by_key(|moment| moment.at);
     Ok(OrderView {
         order_id: id,
@@ -99,7 +98,7 @@ async fn view(region: &Region, row: order::Model) -> Result<OrderView, DbErr> {
         discount_minor: row.discount_minor,
         total_minor: row.total_minor,
         lines,
-        outbox: outbox(region, id).await?,
+        outbox: outbox(db, id).await?,
         timeline,
     })
 }
@@ -112,7 +111,7 @@ fn stored_moment(row: &order::Model) -> Moment {
     moment(row.created_at, format!("stored as {}", row.state))
 }
 
-async fn movements(region: &Region, id: OrderId, lines: &[Line]) -> Result<Vec<Moment>, DbErr> {
+async fn movements(region: &Region, db: &Reader, id: OrderId, lines: &[Line]) -> Result<Vec<Moment>, DbErr> {
     if lines.is_empty() {
         return Ok(Vec::new());
     }
@@ -130,7 +129,7 @@ async fn movements(region: &Region, id: OrderId, lines: &[Line]) -> Result<Vec<M
     let mut binds: Vec<Value> =
         vec![i32::from(region.number.0).into(), text.clone().into(), format!("{text}zzzz").into(), id.as_uuid().into()];
     binds.extend(skus.into_iter().map(Value::from));
-    let rows = region.database.read().query_all_raw(region.database.statement(sql, binds)).await?;
+    let rows = db.query_all_raw(db.statement(sql, binds)).await?;
     rows.iter()
         .map(|row| {
             let (sku, kind): (String, String) = (row.try_get("", "sku")?, row.try_get("", "kind")?);
@@ -142,14 +141,13 @@ async fn movements(region: &Region, id: OrderId, lines: &[Line]) -> Result<Vec<M
         .collect()
 }
 
-async fn outbox(region: &Region, id: OrderId) -> Result<Outbox, DbErr> {
-    let database = &region.database;
-    let holds = holds(database.backend());
+async fn outbox(db: &Reader, id: OrderId) -> Result<Outbox, DbErr> {
+    let holds = holds(db.backend());
     let sql = format!(
         "SELECT count(*) AS looked, CAST(coalesce(max(CASE WHEN {holds} THEN 1 ELSE 0 END), 0) AS bigint) AS waiting FROM \
          (SELECT body FROM outbox ORDER BY id LIMIT {MOST_ROWS}) rows"
     );
-    let row = database.read().query_one_raw(database.statement(sql, [bytes(id)])).await?;
+    let row = db.query_one_raw(db.statement(sql, [bytes(id)])).await?;
     let row = row.ok_or_else(|| DbErr::RecordNotFound("an empty answer".to_owned()))?;
     let (looked, waiting): (i64, i64) = (row.try_get("", "looked")?, row.try_get("", "waiting")?);
     Ok(match (waiting, u64::try_from(looked).unwrap_or(0)) {
@@ -161,15 +159,14 @@ async fn outbox(region: &Region, id: OrderId) -> Result<Outbox, DbErr> {
 
 /// The order's messages in its region's checkout queue that were parked, whatever became of them. The message's id is its
 /// event's, so the order is looked for in the bodies.
-async fn parked(region: &Region, id: OrderId) -> Result<Vec<Moment>, DbErr> {
-    let database = &region.database;
-    let holds = holds(database.backend());
+async fn parked(region: &Region, db: &Reader, id: OrderId) -> Result<Vec<Moment>, DbErr> {
+    let holds = holds(db.backend());
     let sql = format!(
         "SELECT kind, reason, state, times, first_parked_at, last_parked_at FROM (SELECT * FROM parked_messages WHERE \
          queue = $2 ORDER BY message_id DESC LIMIT {MOST_ROWS}) rows WHERE {holds}"
     );
     let queue = layout::checkout_queue(&region.name).to_string();
-    let rows = database.read().query_all_raw(database.statement(sql, [bytes(id), queue.into()])).await?;
+    let rows = db.query_all_raw(db.statement(sql, [bytes(id), queue.into()])).await?;
     let mut moments = Vec::new();
     for row in &rows {
         let (kind, reason): (String, String) = (row.try_get("", "kind")?, row.try_get("", "reason")?);

@@ -7,3 +7,4 @@ mod fixture;
 mod governor;
 mod migrations;
 mod outbox;
+mod replicas;

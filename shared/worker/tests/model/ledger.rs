@@ -64,8 +64,10 @@ impl Ledger {
                 blamed && after == if kind == Kind::Unknown { last } else { rung }
             }
             How::Parked { reason } if reason.starts_with("crashing") => {
-                reason.contains(&format!("redelivered {} times", end.handed_out))
-                    && end.handed_out >= 6
+                let told = message.suspicion() + end.handed_out;
+                reason.contains(&format!("redelivered {told} times"))
+                    && told >= 6
+                    && message.suspicion() > 0
                     && state.parked_a_suspect.insert(end.life)
             }
             How::Parked { reason } => match kind.fate() {

@@ -20,11 +20,11 @@ const CASES: u32 = 128;
 /// What the model knows.
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
-    shape: Shape,
+    pub(crate) shape: Shape,
     /// By number.
-    published: Vec<Kind>,
+    pub(crate) published: Vec<Kind>,
     /// Something has gone wrong, so that deliveries may come again.
-    disturbed: bool,
+    pub(crate) disturbed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub(crate) enum Event {
     World(Mischief),
 }
 
-fn shapes() -> impl Strategy<Value = Shape> {
+pub(crate) fn shapes() -> impl Strategy<Value = Shape> {
     (1_usize..3, 1_usize..4, 1_usize..9, any::<bool>()).prop_map(|(processes, parallel_batches, batch, lets_go)| {
         let worker = Config {
             batch,
@@ -82,8 +82,8 @@ impl ReferenceStateMachine for Model {
 
 /// The real thing.
 pub(crate) struct Reality {
-    world: World<Process>,
-    ledger: Arc<Ledger>,
+    pub(crate) world: World<Process>,
+    pub(crate) ledger: Arc<Ledger>,
     published: usize,
 }
 

@@ -5,6 +5,7 @@
 //! shrunk, and its seed kept in `machine.regressions`. `PROPTEST_CASES` asks for more histories, and
 //! `PROPTEST_RNG_SEED` for those of one seed.
 
+mod gentle;
 mod kind;
 mod ledger;
 mod machine;

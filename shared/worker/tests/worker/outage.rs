@@ -5,7 +5,7 @@ use std::sync::Arc;
 use broker::Broker as _;
 use worker::Config;
 
-use crate::site::{Site, config, eventually, once, queue, start};
+use crate::site::{Site, breaker, config, eventually, once, queue, start};
 
 const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
@@ -53,6 +53,33 @@ async fn a_soft_stop_in_an_outage_gives_the_deliveries_back_as_they_were() {
     assert_eq!(site.ledger.effects(), once(IDS));
 }
 
+/// What no process remembers: each stop makes the broker count a delivery, and each life begins without an outage that it
+/// knows of.
+#[tokio::test]
+async fn an_outage_that_outlasts_many_restarts_parks_nobody() {
+    let site = Site::new().await;
+    site.ledger.go_away("connection refused");
+    six(&site).await;
+    let life = || start(site.broker.clone(), &site.ledger, &breaker(), config());
+    for _ in 0..9 {
+        let (running, probes) = (life(), site.ledger.probes());
+        eventually("a probe", async || site.ledger.probes() > probes && running.stats.snapshot().taken == 6).await;
+        let stats = running.stop().await;
+        assert_eq!((stats.requeued, stats.dropped, stats.parked, stats.retried), (6, 0, 0, 0));
+    }
+
+    site.ledger.come_back();
+    let running = life();
+    eventually("the end of all six", async || {
+        let stats = running.stats.snapshot();
+        stats.handled + stats.parked == 6
+    })
+    .await;
+    let stats = running.stop().await;
+    assert_eq!((stats.handled, stats.parked), (6, 0), "an outage makes nobody a crash");
+    assert_eq!(site.ledger.effects(), once(IDS));
+}
+
 #[tokio::test]
 async fn a_long_outage_gives_the_queue_its_messages_back_and_drops_the_subscription() {
     let site = Site::new().await;
@@ -83,8 +110,9 @@ async fn an_outage_that_no_probe_notices_parks_nothing_however_long_it_lasts() {
     let running = site.work(Config { hold_ms: 30, batch: 2, linger_ms: 0, ..config() });
     // Each cycle hands all six out, though only two are tried.
     eventually("twelve cycles", async || running.stats.snapshot().requeued >= 12 * 6).await;
+    // On a slow machine one that the worker has not looked at yet goes back uncounted, and may be handled alone: harmless.
     let stats = running.stats.snapshot();
-    assert_eq!((stats.parked, stats.retried, stats.alone), (0, 0, 0), "nobody is a suspect");
+    assert_eq!((stats.parked, stats.retried), (0, 0), "an outage is nobody's fault");
 
     site.ledger.come_back();
     eventually("handling", async || running.stats.snapshot().handled == 6).await;

@@ -9,9 +9,10 @@ use broker::layout;
 use futures::future::BoxFuture;
 use testkit::servers::Server;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fault, first, nothing};
+use super::{Fault, first};
 use crate::world::World;
 
 /// Ended by a signal, and started again with its data.
@@ -74,28 +75,38 @@ impl Fault for DiskFull {
 }
 
 /// How long checkout may take to empty a queue that gets nothing new.
-const EMPTY_WITHIN: Duration = Duration::from_secs(30);
+const EMPTY_WITHIN: Duration = Duration::from_secs(60);
+/// After so long without an empty queue somebody may have bound it again.
+const UNBOUND_FOR: Duration = Duration::from_secs(6);
 
 /// Checkout's queue, deleted when nothing is in it: with a queue goes what it holds, and no consumer can help that. New
-/// orders wait unrouted meanwhile. Its consumers are cancelled by the broker.
+/// orders are parked as unrouted meanwhile. Its consumers are cancelled by the broker.
 pub(super) struct QueueDeleted;
 
 impl Fault for QueueDeleted {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
-            let queue = World::checkout_queue();
-            world.unbind_checkout().await?;
-            world.until_empty(&queue, EMPTY_WITHIN).await?;
+            let (queue, begun) = (World::checkout_queue(), Instant::now());
+            // Whoever comes back to the broker declares the binding again: nobody should be on the way.
+            world.roles.all_ready().await?;
+            loop {
+                world.unbind_checkout().await?;
+                match world.until_empty(&queue, UNBOUND_FOR).await {
+                    Err(error) if begun.elapsed() > EMPTY_WITHIN => return Err(error),
+                    Err(_) => (),
+                    Ok(()) => break,
+                }
+            }
             world.delete_queue(&queue).await
         })
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(world.restore_topology())
+        Box::pin(world.bring_home())
     }
 }
 
-/// Orders wait unrouted.
+/// Orders reach no queue: they are parked, and an operator replays them.
 pub(super) struct BindingRemoved;
 
 impl Fault for BindingRemoved {
@@ -104,7 +115,7 @@ impl Fault for BindingRemoved {
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(world.restore_topology())
+        Box::pin(world.bring_home())
     }
 }
 
@@ -118,15 +129,18 @@ impl Fault for ConsumerCancelled {
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(world.restore_topology())
+        Box::pin(world.bring_home())
     }
 }
+
+/// How long it may take until orders come through the harness: the broker may be down.
+const DIVERT_WITHIN: Duration = Duration::from_secs(90);
 
 /// Every order comes two to five times.
 pub(super) struct Duplicated {
     dice: u64,
     stop: CancellationToken,
-    passing: Option<JoinSet<Result<()>>>,
+    passing: Option<JoinSet<()>>,
     /// Copies that reached checkout's queue.
     copies: Arc<AtomicU64>,
 }
@@ -139,24 +153,27 @@ impl Duplicated {
 
 impl Fault for Duplicated {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        let (world, dice, stop) = (Arc::clone(world), self.dice, self.stop.clone());
-        let mut passing = JoinSet::new();
-        let copies = Arc::clone(&self.copies);
-        passing.spawn(async move { world.duplicate(dice, &copies, stop).await });
-        self.passing = Some(passing);
-        nothing()
+        Box::pin(async {
+            let orders = world.divert_orders(DIVERT_WITHIN).await?;
+            let (world, dice, stop) = (Arc::clone(world), self.dice, self.stop.clone());
+            let mut passing = JoinSet::new();
+            let copies = Arc::clone(&self.copies);
+            passing.spawn(async move { world.duplicate(orders, dice, &copies, stop).await });
+            self.passing = Some(passing);
+            Ok(())
+        })
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
-            first(|| self.copies.load(Ordering::Relaxed)).await;
+            if self.passing.is_some() {
+                first(|| self.copies.load(Ordering::Relaxed), || ()).await;
+            }
             self.stop.cancel();
-            let passed = match self.passing.take() {
-                Some(mut passing) => passing.join_next().await.transpose()?.unwrap_or(Ok(())),
-                None => Ok(()),
-            };
-            world.restore_topology().await?;
-            passed
+            if let Some(mut passing) = self.passing.take() {
+                passing.join_next().await.transpose()?;
+            }
+            world.restore_topology().await
         })
     }
 

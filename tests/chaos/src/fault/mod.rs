@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::class::Class;
 use crate::plan::Planned;
@@ -38,15 +39,21 @@ pub trait Fault: Send {
     }
 }
 
-/// How long a fault waits for its first victim before it ends without one.
-const FIRST_WITHIN: Duration = Duration::from_secs(30);
+/// How long a fault waits for its first victim before it ends without one: others may hold down whatever it would strike.
+const FIRST_WITHIN: Duration = Duration::from_secs(90);
+/// How often it strikes again meanwhile.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Waits until `count` says that there was a victim, but not for ever.
-async fn first(count: impl Fn() -> u64) {
-    let mut look = tokio::time::interval(Duration::from_millis(50));
+/// Waits until `count` says that there was a victim, but not for ever; strikes `again` and again until then.
+async fn first(count: impl Fn() -> u64, again: impl Fn()) {
+    let (mut look, mut struck_at) = (tokio::time::interval(Duration::from_millis(50)), Instant::now());
     let struck = async {
         while count() == 0 {
             look.tick().await;
+            if struck_at.elapsed() >= AGAIN_AFTER {
+                struck_at = Instant::now();
+                again();
+            }
         }
     };
     // Whoever met nobody says so with `Fault::met`.

@@ -95,7 +95,8 @@ impl Fault for Struck {
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
             let proxy = world.proxies.of(self.server);
-            first(|| proxy.struck() - self.before).await;
+            // There was no connection while the server was away: those that there are by then.
+            first(|| proxy.struck() - self.before, || proxy.strike(self.strike)).await;
             self.met = proxy.struck() - self.before;
             Ok(())
         })

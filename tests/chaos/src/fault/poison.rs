@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use broker::{Publish, layout};
+use broker::Publish;
 use bytes::Bytes;
 use events::{Attribution, Envelope, OrderLine, OrderPlaced, Pricing};
 use futures::future::BoxFuture;
@@ -27,7 +27,7 @@ const MESSAGES: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(90);
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
-/// What is wrong with a message that is published straight to checkout's exchange.
+/// What is wrong with a message that is published straight into checkout's queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     /// It is cut off.
@@ -71,8 +71,8 @@ impl Fault for Published {
                     kind: format!("{:?}", self.kind),
                     end: if matches!(self.kind, Kind::Version) { PoisonEnd::Waiting } else { PoisonEnd::Parked },
                 });
-                let routing_key = layout::order_placed_key(&World::region());
-                world.publish(Publish { exchange: layout::orders_exchange(), routing_key, message }, PATIENCE).await?;
+                // Straight into the queue: unrouted it would be nobody's to replay, as it says of no region that it is its.
+                world.publish(Publish::to_queue(&World::checkout_queue(), message), PATIENCE).await?;
             }
             Ok(())
         })

@@ -4,31 +4,17 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use capacity::{Breaches, Guarantee};
-use sea_orm::Value;
-use store::bind;
 use uuid::Uuid;
 
 use super::parked::Parked;
-use super::read::rows;
+use super::read::{is_end, states};
 use super::{Posted, Site};
-
-/// Ids in one statement.
-const CHUNK: usize = 5_000;
 
 /// Reads their states and judges them.
 pub(super) async fn judge(site: &Site<'_>, parked: &Parked) -> Result<Breaches> {
     let posted = &site.evidence.posted;
     let ids: Vec<Uuid> = posted.iter().filter_map(|posted| posted.accepted).collect();
-    let mut states = HashMap::with_capacity(ids.len());
-    for database in site.databases.databases() {
-        for ids in ids.chunks(CHUNK) {
-            let ids: [Value; 1] = [bind::uuids(ids.iter().copied())];
-            for row in rows(database, "SELECT id, state FROM orders WHERE id = ANY($1)", ids).await? {
-                states.insert(row.try_get::<Uuid>("", "id")?, row.try_get::<String>("", "state")?);
-            }
-        }
-    }
-    Ok(compare(posted, parked, &states))
+    Ok(compare(posted, parked, &states(&site.databases, &ids).await?))
 }
 
 fn compare(posted: &[Posted], parked: &Parked, states: &HashMap<Uuid, String>) -> Breaches {
@@ -36,7 +22,7 @@ fn compare(posted: &[Posted], parked: &Parked, states: &HashMap<Uuid, String>) -
     for Posted { key, accepted } in posted {
         let Some(id) = accepted else { continue };
         let state = states.get(id).map(String::as_str);
-        let ended = matches!(state, Some("confirmed" | "rejected" | "released"));
+        let ended = is_end(states.get(id));
         if !ended && !parked.holds(*id) {
             let subject = format!("order {id} under the key {key}");
             breaches.add(Guarantee::Kept, subject, "an end, as it was answered 202", state.unwrap_or("no row"));

@@ -1,5 +1,6 @@
 //! Whether the cache says what the database says. What it does not hold is fine: it may forget. What it holds is as
-//! committed, in state and version; a version that it saw of a product or of stock is one that the row has reached.
+//! committed, in state and version; a version that it saw of a product or of stock is one that the row has reached. And a
+//! change of everything, made at rest, has reached every tag: it has another generation than before, and the row's version.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,8 +12,8 @@ use serde_json::Value as Json;
 use store::{Databases, bind};
 use uuid::Uuid;
 
-use super::Site;
 use super::read::rows;
+use super::{Noted, Site};
 
 /// Keys that one look takes.
 const CHUNK: usize = 2_000;
@@ -55,6 +56,26 @@ fn compare_versions(seen: &[(String, i64)], stored: &BTreeMap<String, i64>) -> B
     breaches
 }
 
+/// What the cache knows of a tag: its generation, and the version that it was purged for.
+type Purged = (Option<String>, Option<i64>);
+
+/// `noted` are tags as they were before what is behind them changed.
+fn compare_purged(noted: &[Noted], purged: &[Purged], stored: &BTreeMap<String, i64>) -> Breaches {
+    let mut breaches = Breaches::default();
+    for (Noted { tag, generation }, (now, version)) in noted.iter().zip(purged) {
+        let row = stored.get(tag).copied().unwrap_or(0);
+        if now.is_none() || now == generation {
+            let expected = format!("another generation than {generation:?}, as it changed");
+            breaches.add(Guarantee::Cached, format!("the tag {tag}"), expected, format!("{now:?}"));
+        }
+        if *version != Some(row) {
+            let expected = format!("purged for version {row}");
+            breaches.add(Guarantee::Cached, format!("the tag {tag}"), expected, format!("{version:?}"));
+        }
+    }
+    breaches
+}
+
 /// Reads both sides and compares.
 pub(super) async fn judge(site: &Site<'_>) -> Result<Breaches> {
     let client = redis::Client::open(site.evidence.redis_url.as_str())?;
@@ -77,8 +98,25 @@ pub(super) async fn judge(site: &Site<'_>) -> Result<Breaches> {
             Some((aggregate, version.parse().ok()?))
         }));
     }
-    breaches.extend(compare_versions(&seen, &versions(&site.databases).await?));
+    let stored = versions(&site.databases).await?;
+    breaches.extend(compare_versions(&seen, &stored));
+    let noted = &site.evidence.noted;
+    if !noted.is_empty() {
+        let purged = purged(&mut redis, &site.evidence.redis_prefix, noted).await?;
+        breaches.extend(compare_purged(noted, &purged, &stored));
+    }
     Ok(breaches)
+}
+
+async fn purged(redis: &mut MultiplexedConnection, prefix: &str, noted: &[Noted]) -> Result<Vec<Purged>> {
+    let mut get = redis::cmd("MGET");
+    for Noted { tag, .. } in noted {
+        // What a product's change purges for: see `consumers/invalidation`.
+        get.arg(format!("{prefix}tag:{tag}")).arg(format!("{prefix}seen:{tag}>{tag}"));
+    }
+    let held: Vec<Option<String>> = get.query_async(redis).await?;
+    let pair = |pair: &[Option<String>]| (pair[0].clone(), pair[1].as_ref().and_then(|text| text.parse().ok()));
+    Ok(held.chunks_exact(2).map(pair).collect())
 }
 
 /// Every key with this prefix: some 60 bytes for each order that the cache still holds.
@@ -164,5 +202,21 @@ mod tests {
         };
         assert_eq!((breaches("stock:eu:MUG", 3), breaches("stock:eu:MUG", 4)), (0, 0));
         assert_eq!((breaches("stock:eu:MUG", 5), breaches("stock:eu:PEN", 1)), (1, 1));
+    }
+
+    #[test]
+    fn a_change_reaches_its_tag() {
+        let noted = |generation: Option<&str>| {
+            [Noted { tag: "product:eu:MUG".to_owned(), generation: generation.map(ToOwned::to_owned) }]
+        };
+        let stored = BTreeMap::from([("product:eu:MUG".to_owned(), 4)]);
+        let breaches = |before: Option<&str>, now: Option<&str>, version| {
+            let purged = [(now.map(ToOwned::to_owned), version)];
+            compare_purged(&noted(before), &purged, &stored).of(Guarantee::Cached)
+        };
+        assert_eq!((breaches(Some("a"), Some("b"), Some(4)), breaches(None, Some("b"), Some(4))), (0, 0));
+        assert_eq!(breaches(Some("a"), Some("a"), Some(4)), 1, "what was rendered before is fresh yet");
+        assert_eq!(breaches(Some("a"), None, None), 2, "nobody has purged it");
+        assert_eq!(breaches(Some("a"), Some("b"), Some(3)), 1, "purged for an older version");
     }
 }

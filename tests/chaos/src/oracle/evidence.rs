@@ -9,6 +9,8 @@ use serde::Serialize;
 use store::{Config, DatabaseConfig, Databases, RegionConfig};
 use uuid::Uuid;
 
+use super::told::Told;
+
 /// A statement over everything that a long run left behind takes its time, milliseconds.
 const STATEMENT_TIMEOUT_MS: u64 = 300_000;
 
@@ -35,6 +37,19 @@ pub struct Evidence {
     pub poison: Vec<Poison>,
     /// Orders that were posted beside the journals. Whatever else is found was attempted by nobody.
     pub posted: Vec<Posted>,
+    /// What was told of orders, where somebody listened from the beginning.
+    pub told: Option<Told>,
+    /// Tags as they were before everything behind them changed, which was long enough ago.
+    pub noted: Vec<Noted>,
+}
+
+/// A tag before a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// Its name, which is also that of what changed.
+    pub tag: String,
+    /// Its generation; none where the cache did not know it.
+    pub generation: Option<String>,
 }
 
 /// A region of the shop.

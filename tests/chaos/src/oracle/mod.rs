@@ -6,19 +6,21 @@
 //!
 //! | guarantee | judged by |
 //! |---|---|
-//! | `Kept`: every 202 is in one terminal state, or visibly parked | journal against `orders`, `parked_messages`, `….parked`, unrouted |
+//! | `Kept`: every 202 is in one terminal state, or visibly parked | journal against `orders`, and `parked_messages` in every state |
 //! | `Ledger`: movements add up, nothing oversold or below zero | `stock` against `stock_movements` |
 //! | `Once`: no order, movement or event has its effect twice | movements against lines, keys against orders, ids against rollups |
 //! | `Attempted`: nothing that no client attempted | `orders`, `page_events_seen` against the journal |
-//! | `Rollups`: they equal a recount | `revenue_rollups_minute` against `orders`, `page_rollups_minute` against ids seen |
-//! | `Cached`: the cache says what the database says | statuses and versions in Redis against the rows |
+//! | `Rollups`: they equal a recount | `revenue_rollups_minute` against `orders` and refunds, `page_rollups_minute` against ids seen |
+//! | `Told`: every outcome is told, and never in two ways | a queue of the oracle's own against `orders` and refunds |
+//! | `Cached`: the cache says what the database says | statuses, versions and generations in Redis against the rows |
 //! | `AtRest`: queues are empty, parked is what was poisoned | depths, parked messages and rows, the outbox |
 //!
 //! A 503 or a time-out may be either, and never twice.
 //!
 //! # When to ask
 //! At rest: [`capacity::settled`] says yes, and the published bounds are over. [`judge`] itself waits until the
-//! queues stand still.
+//! queues stand still. What was told is heard by whoever plays ([`tap`]), from before the first order on; and everything
+//! behind the tags in [`Evidence::noted`] was changed long enough before.
 //!
 //! # Bounded
 //! Orders, statuses and ids are read in chunks. What stays in memory is a few bytes for each attempt, a sum for each
@@ -34,6 +36,8 @@ mod parked;
 mod read;
 mod rest;
 mod revenue;
+pub mod tap;
+mod told;
 
 use std::collections::BTreeMap;
 
@@ -44,7 +48,8 @@ use store::Databases;
 use testkit::vhost::Vhost;
 
 pub use capacity::{Breach, Guarantee};
-pub use evidence::{Evidence, Poison, PoisonEnd, Posted, Region};
+pub use evidence::{Evidence, Noted, Poison, PoisonEnd, Posted, Region};
+pub use told::Told;
 
 /// What was found.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -114,6 +119,7 @@ impl Site<'_> {
         let keys = self.evidence.posted.iter().map(|posted| posted.key.clone()).collect();
         let beside = Beside { parked: parked.orders().collect(), keys: Some(keys) };
         let found = capacity::verify_beside(journals, &beside, &self.databases).await.context("the databases")?;
+        let (put_aside, before) = parked.counts();
         let counts = [
             ("accepted", found.accepted),
             ("confirmed", found.confirmed),
@@ -130,11 +136,19 @@ impl Site<'_> {
             ("unexpected", found.unexpected),
             ("oversold", found.oversold),
             ("unbalanced", found.unbalanced),
+            ("poison", self.evidence.poison.len() as u64),
+            ("put_aside", put_aside),
+            ("put_aside_before", before),
+            ("told_messages", self.evidence.told.as_ref().map_or(0, Told::messages)),
         ];
         let counts = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
         let mut breaches = found.breaches;
         breaches.extend(beside::judge(self, &parked).await.context("orders beside the journals")?);
         breaches.extend(revenue::judge(&self.databases).await.context("the revenue")?);
+        breaches.extend(parked::judge(&self.databases, &parked).await.context("what was parked")?);
+        if let Some(told) = &self.evidence.told {
+            breaches.extend(told::judge(&self.databases, told).await.context("what was told")?);
+        }
         breaches.extend(cached::judge(self).await.context("the cache")?);
         let outboxes = rest::outboxes(&self.databases).await.context("the outboxes")?;
         breaches.extend(rest::judge(&queues, &parked, &outboxes, &self.evidence.poison));

@@ -1,7 +1,8 @@
 //! Revenue, counted again from the orders.
 //!
-//! Campaigns are summed up: how many of them a minute may tell apart is analytics' own affair. What cancellations and
-//! refunds took back is not in this recount; a run that uses those flows brings its own.
+//! Campaigns are summed up: how many of them a minute may tell apart is analytics' own affair. What a refund paid back is taken
+//! off where the order is counted. An order that was cancelled adds nothing, whether it was confirmed before or not; nor does
+//! one that waits for its payment.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +35,10 @@ struct Ended {
     accepted_at: DateTime<Utc>,
     currency: String,
     confirmed: bool,
+    /// Less what was refunded.
     units: i64,
-    total_minor: i64,
+    /// Less what was refunded.
+    revenue_minor: i64,
 }
 
 /// Adds up orders by the minute that they were accepted in.
@@ -50,7 +53,7 @@ impl Recount {
         if order.confirmed {
             sums.orders += 1;
             sums.units += order.units;
-            sums.revenue_minor += order.total_minor;
+            sums.revenue_minor += order.revenue_minor;
         } else {
             sums.rejected += 1;
         }
@@ -83,8 +86,11 @@ pub(super) async fn judge(databases: &Databases) -> Result<Breaches> {
 
 async fn count(database: &Database, recount: &mut Recount) -> Result<()> {
     let sql = format!(
-        "SELECT o.id, o.market, o.accepted_at, o.currency, o.state = 'confirmed' AS confirmed, o.total_minor, \
-         CAST(coalesce((SELECT sum(l.quantity) FROM order_lines l WHERE l.order_id = o.id), 0) AS bigint) AS units \
+        "SELECT o.id, o.market, o.accepted_at, o.currency, o.state = 'confirmed' AS confirmed, \
+         CAST(o.total_minor - coalesce((SELECT sum(r.amount_minor) FROM order_refunds r WHERE r.order_id = o.id), 0) \
+         AS bigint) AS revenue_minor, \
+         CAST(coalesce((SELECT sum(l.quantity) FROM order_lines l WHERE l.order_id = o.id), 0) \
+         - coalesce((SELECT sum(r.quantity) FROM order_refunds r WHERE r.order_id = o.id), 0) AS bigint) AS units \
          FROM orders o WHERE o.id > $1 AND o.state IN ('confirmed', 'rejected') ORDER BY o.id LIMIT {CHUNK}"
     );
     let mut after = Uuid::nil();
@@ -99,7 +105,7 @@ async fn count(database: &Database, recount: &mut Recount) -> Result<()> {
                 currency: row.try_get("", "currency")?,
                 confirmed: row.try_get("", "confirmed")?,
                 units: row.try_get("", "units")?,
-                total_minor: row.try_get("", "total_minor")?,
+                revenue_minor: row.try_get("", "revenue_minor")?,
             });
         }
     }
@@ -140,7 +146,7 @@ mod tests {
                 currency: "EUR".to_owned(),
                 confirmed,
                 units: 2,
-                total_minor: 500,
+                revenue_minor: 500,
             });
         }
         recount

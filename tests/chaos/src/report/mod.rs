@@ -1,5 +1,6 @@
 //! What a run found, for scripts and for people.
 
+mod markdown;
 mod page;
 mod table;
 
@@ -106,8 +107,8 @@ pub struct Report {
     pub unrest: Vec<String>,
     /// Requests of the load that were accepted, refused, not answered, not sent.
     pub load: [u64; 4],
-    /// Orders of the client: accepted, sent again, refused for good.
-    pub client: [u64; 3],
+    /// Orders of the client: accepted, sent again, refused for good, cancelled or refunded.
+    pub client: [u64; 4],
     /// Processes that ended by themselves, poison that aborts them included.
     pub deaths: Vec<Death>,
     /// Every fault.
@@ -144,7 +145,7 @@ impl Report {
             verdict,
             unrest,
             load: [load.accepted, load.refused.values().sum(), load.unanswered, load.not_sent],
-            client: [client.accepted.len() as u64, client.again, client.refused],
+            client: [client.accepted.len() as u64, client.again, client.refused, client.taken_back],
             deaths,
             faults,
         }

@@ -38,7 +38,7 @@ impl Report {
     /// The figures beside the classes, by name.
     pub(super) fn figures(&self) -> Vec<(String, String)> {
         let [accepted, refused, unanswered, not_sent] = self.load;
-        let [taken, again, denied] = self.client;
+        let [taken, again, denied, back] = self.client;
         let mut rows = vec![
             ("verdict".to_owned(), self.word().to_owned()),
             ("seed".to_owned(), self.seed.to_string()),
@@ -47,7 +47,10 @@ impl Report {
                 "load".to_owned(),
                 format!("{accepted} accepted, {refused} refused, {unanswered} without answer, {not_sent} not sent"),
             ),
-            ("client that asks again".to_owned(), format!("{taken} accepted, {again} tries again, {denied} refused")),
+            (
+                "client that asks again".to_owned(),
+                format!("{taken} accepted, {again} tries again, {denied} refused, {back} cancelled or refunded"),
+            ),
         ];
         if let Some(verdict) = &self.verdict {
             rows.extend(verdict.counts.iter().map(|(name, count)| (name.clone(), count.to_string())));

@@ -37,6 +37,9 @@ fn a_class_has_the_recovery_of_its_faults() {
     assert_eq!((class.injected, class.failed), (2, 0));
     assert_eq!(class.first_202_s, Some(Spread { p50: 0.25, p99: 0.5, max: 0.5 }));
     assert_eq!(class.drained_s, Some(Spread { p50: 0.5, p99: 1.5, max: 1.5 }));
+    assert!(
+        report.to_markdown().contains("| `redis-killed` | 2 |") && report.to_markdown().contains("| 0.3 | 0.5 | 0.5 |")
+    );
     assert_eq!(report.seconds[2], Second { accepted: 1, backlog: Some(500), faults: 1 });
 }
 
@@ -61,7 +64,7 @@ fn a_breach_is_named_wherever_one_reads() {
     verdict.breaches.add(Guarantee::Kept, "order 7", "confirmed", "nothing");
     let report = Report::new(Evidence { verdict: Some(verdict), ..evidence() });
     assert!(!report.clean);
-    for text in [report.table(), report.to_html(), report.to_json()] {
+    for text in [report.table(), report.to_html(), report.to_json(), report.to_markdown()] {
         assert!(text.contains("order 7"), "{text}");
     }
 }

@@ -1,10 +1,11 @@
 //! What is done to the shop's queues and messages by hand.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use broker::{Broker as _, BrokerError, ExchangeName, Publish, QueueName, Settle, layout};
+use broker::{Broker as _, BrokerError, Publish, QueueName, Settle, Subscription, layout};
 use model::{Message, RegionName};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom as _;
@@ -39,12 +40,14 @@ impl World {
 
     /// Messages that wait in the queues that have to be empty at the end; `None` while the broker does not say.
     pub async fn backlog(&self) -> Option<u64> {
-        let queues = [
+        let homes = [
             Self::checkout_queue(),
             layout::analytics_orders_queue(),
             layout::analytics_pages_queue(),
             layout::invalidation_queue(),
         ];
+        let parked = homes.each_ref().map(QueueName::parked);
+        let queues: Vec<QueueName> = homes.into_iter().chain(parked).chain([QueueName::unrouted()]).collect();
         let depths = timeout(Duration::from_secs(2), self.broker.depths(&queues)).await.ok()?.ok()?;
         Some(depths.iter().map(|depth| depth.ready).sum())
     }
@@ -66,7 +69,7 @@ impl World {
         }
     }
 
-    /// Unbinds checkout's queue: orders wait unrouted.
+    /// Unbinds checkout's queue: orders are unrouted.
     pub(crate) async fn unbind_checkout(&self) -> Result<()> {
         let (exchange, key) = (layout::orders_exchange(), layout::order_placed_key(&Self::region()));
         self.look.unbind(exchange.as_str(), Self::checkout_queue().as_str(), &key).await
@@ -81,24 +84,30 @@ impl World {
     pub(crate) async fn until_empty(&self, queue: &QueueName, patience: Duration) -> Result<()> {
         let (begun, mut look) = (Instant::now(), interval(PUBLISH_EVERY));
         let mut empty = 0;
+        // What no release knows yet waits on the last rung for ever.
+        let last = queue.retry(Duration::from_mins(10));
         // Twice in a row: an order may be on its way from one to the other.
         while empty < 2 {
             look.tick().await;
             anyhow::ensure!(begun.elapsed() < patience, "{queue} did not get empty");
-            let listed =
-                self.servers.rabbitmqctl(&["-q", "list_queues", "name", "messages", "--no-table-headers"]).await?;
-            // What no release knows yet waits on the last rung for ever.
-            let last = queue.retry(Duration::from_mins(10));
-            let holds = listed.lines().filter_map(|line| line.split_once('\t')).any(|(name, messages)| {
+            let holds = self.held().await?.into_iter().any(|(name, messages)| {
                 let ladder = name.strip_prefix(queue.as_str()).is_some_and(|rest| rest.starts_with(".retry"));
-                (name == queue.as_str() || (ladder && name != last.as_str())) && messages.trim() != "0"
+                (name == queue.as_str() || (ladder && name != last.as_str())) && messages > 0
             });
             empty = if holds { 0 } else { empty + 1 };
         }
         Ok(())
     }
 
-    /// Declares what Millpond declares, and brings home what was unrouted or on its way through a duplicator.
+    /// What every queue holds at this moment, unsettled deliveries included.
+    pub(crate) async fn held(&self) -> Result<BTreeMap<String, u64>> {
+        let listed = self.servers.rabbitmqctl(&["-q", "list_queues", "name", "messages", "--no-table-headers"]).await?;
+        let lines = listed.lines().filter_map(|line| line.split_once('\t'));
+        lines.map(|(name, messages)| Ok((name.to_owned(), messages.trim().parse()?))).collect()
+    }
+
+    /// Declares what Millpond declares, and lets orders go their own way again. What was on its way through a duplicator is
+    /// brought home.
     ///
     /// # Errors
     /// The broker's.
@@ -109,8 +118,7 @@ impl World {
         let (exchange, key) = (layout::orders_exchange(), layout::order_placed_key(&region));
         self.look.declare_queue(DUPLICATES).await?;
         self.look.unbind(exchange.as_str(), DUPLICATES, &key).await?;
-        self.drain(&QueueName::new(DUPLICATES)).await?;
-        self.drain(&QueueName::unrouted()).await
+        self.drain(&QueueName::new(DUPLICATES)).await
     }
 
     /// Publishes every message of a queue to where it belongs, as an operator does.
@@ -137,16 +145,41 @@ impl World {
         bail!("{queue} did not get empty")
     }
 
-    /// From now on every order goes through the harness's own queue, and two to five times from there to checkout, until
-    /// `stop`. What the harness did not come to pass on is brought home by [`Self::restore_topology`].
-    pub(crate) async fn duplicate(&self, dice: u64, passed_on: &AtomicU64, stop: CancellationToken) -> Result<()> {
+    /// From now on every order comes to the harness, and to nobody else. Tries it for `patience`.
+    ///
+    /// # Errors
+    /// Where the broker was not there for so long.
+    pub(crate) async fn divert_orders(&self, patience: Duration) -> Result<Subscription> {
+        let (begun, mut again) = (Instant::now(), interval(PUBLISH_EVERY));
+        loop {
+            again.tick().await;
+            match timeout(patience, self.try_to_divert()).await.context("the broker is away").flatten() {
+                Err(error) if begun.elapsed() > patience => return Err(error),
+                Err(_) => (),
+                diverted => return diverted,
+            }
+        }
+    }
+
+    async fn try_to_divert(&self) -> Result<Subscription> {
         let (exchange, key) = (layout::orders_exchange(), layout::order_placed_key(&Self::region()));
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(dice);
-        let queue = QueueName::new(DUPLICATES);
         self.look.declare_queue(DUPLICATES).await?;
         self.look.bind(exchange.as_str(), DUPLICATES, &key).await?;
-        let mut orders = self.broker.subscribe(&queue, PREFETCH).await?;
+        let orders = self.broker.subscribe(&QueueName::new(DUPLICATES), PREFETCH).await?;
         self.unbind_checkout().await?;
+        Ok(orders)
+    }
+
+    /// Passes every order on two to five times, until `stop`. What it did not come to pass on is brought home by
+    /// [`Self::restore_topology`].
+    pub(crate) async fn duplicate(
+        &self,
+        mut orders: Subscription,
+        dice: u64,
+        passed_on: &AtomicU64,
+        stop: CancellationToken,
+    ) {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(dice);
         while let Some(Some(first)) = stop.run_until_cancelled(orders.next()).await {
             let mut handful = vec![first];
             while handful.len() < HANDFUL
@@ -156,11 +189,7 @@ impl World {
             }
             let mut copies: Vec<Publish> = Vec::new();
             for order in &handful {
-                let copy = Publish {
-                    exchange: ExchangeName::new(""),
-                    routing_key: Self::checkout_queue().as_str().to_owned(),
-                    message: order.message().clone(),
-                };
+                let copy = Publish::to_queue(&Self::checkout_queue(), order.message().clone());
                 copies.extend(vec![copy; rng.random_range(2..=5)]);
             }
             copies.shuffle(&mut rng);
@@ -172,7 +201,6 @@ impl World {
                 let _ = order.settle(if passed { Settle::Ack } else { Settle::Requeue }).await;
             }
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The shop under test: servers, proxies in front of them, a process for each role, and what was done to it by hand.
 
+mod catalogue;
 mod disk;
+mod home;
 mod messages;
 mod roles;
 
@@ -14,8 +16,9 @@ use tempfile::TempDir;
 use testkit::process::run_binary;
 use testkit::servers::{Server, Servers};
 use testkit::vhost::Vhost;
+use tokio_util::sync::CancellationToken;
 
-use crate::oracle::{Evidence, Poison, Posted, Region};
+use crate::oracle::{Evidence, Poison, Posted, Region, Told, tap};
 use crate::proxy::{Direction, Proxy, Way};
 
 pub use disk::SmallDisk;
@@ -131,18 +134,16 @@ impl World {
         world.sql("SELECT pg_reload_conf()").await?;
         world.prepare().await?;
         world.roles.all_ready().await?;
+        // Before the first order: it hears all that is told.
+        tap::lay(&world.look).await?;
         Ok(world)
     }
 
     async fn prepare(&mut self) -> Result<()> {
         let configuration = self.configuration()?;
         std::fs::write(self.folder().join("millpond.toml"), configuration)?;
-        let scarce = |n: u32| if n > SKUS - SCARCE { SCARCE_UNITS } else { 1_000_000 };
-        let products = (1..=SKUS).map(|n| format!("SKU-{n},Article {n},14.50,{}\n", scarce(n)));
-        std::fs::write(
-            self.folder().join("products.csv"),
-            format!("sku,title,price,on_hand\n{}", products.collect::<String>()),
-        )?;
+        let products: String = (1..=SKUS).map(|n| product(n, "Article")).collect();
+        std::fs::write(self.folder().join("products.csv"), format!("{HEAD}{products}"))?;
         for verb in [["keys", "token"].as_slice(), &["migrate"], &["import", "products.csv"]] {
             self.verb(verb).await?;
         }
@@ -180,7 +181,8 @@ impl World {
         let Proxies { rabbit, postgres, redis } = &self.proxies;
         Ok(format!(
             "[broker]\norders = \"{}/{VHOST}\"\n[store.database.main]\nurl = {:?}\nmax_connections = 4\n[cache]\n\
-             url = {:?}\nkey_prefix = {REDIS_PREFIX:?}\n[checkout.worker]\npark_after_attempts = 3\n",
+             url = {:?}\nkey_prefix = {REDIS_PREFIX:?}\n[checkout.worker]\npark_after_attempts = 3\n[ops]\n\
+             bind = \"127.0.0.1:0\"\n[parker]\ncheck_ms = 1000\n",
             through("MILLPOND_TEST_AMQP_URL", rabbit)?,
             through("MILLPOND_TEST_POSTGRES_URL", postgres)?,
             through("MILLPOND_TEST_REDIS_URL", redis)?,
@@ -211,7 +213,8 @@ impl World {
             self.servers.bring_back(server).await?;
         }
         self.clear_alarms().await?;
-        self.restore_topology().await
+        self.roles.all_ready().await?;
+        self.bring_home().await
     }
 
     /// Clears both alarms of RabbitMQ.
@@ -221,6 +224,11 @@ impl World {
     pub async fn clear_alarms(&self) -> Result<()> {
         self.servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.4"]).await?;
         self.servers.rabbitmqctl(&["set_disk_free_limit", "256MB"]).await.map(drop)
+    }
+
+    /// Hears what is told of orders, until `stop`.
+    pub(crate) async fn hear(&self, told: &Mutex<Told>, stop: CancellationToken) -> Result<()> {
+        tap::listen(&*self.broker, told, stop).await
     }
 
     /// What the oracle may look at.
@@ -241,6 +249,7 @@ impl World {
             redis_prefix: REDIS_PREFIX.to_owned(),
             poison: ledger.poison.clone(),
             posted: ledger.posted.clone(),
+            ..Evidence::default()
         })
     }
 
@@ -270,6 +279,14 @@ impl World {
         drop(self.servers);
         keep.then(|| folder.keep())
     }
+}
+
+/// The head of a catalogue, and one of its lines.
+const HEAD: &str = "sku,title,price,on_hand\n";
+
+fn product(n: u32, title: &str) -> String {
+    let units = if n > SKUS - SCARCE { SCARCE_UNITS } else { 1_000_000 };
+    format!("SKU-{n},{title} {n},14.50,{units}\n")
 }
 
 async fn proxies(servers: &Servers) -> Result<Proxies> {

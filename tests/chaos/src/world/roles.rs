@@ -22,7 +22,7 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 const LAST_LINES: usize = 4;
 
 /// Every process, by the name that faults strike it by, and its role.
-pub(crate) const ROLES: [(&str, &str); 7] = [
+pub(crate) const ROLES: [(&str, &str); 9] = [
     ("ingress", "ingress"),
     ("storefront", "storefront"),
     ("checkout", "checkout"),
@@ -30,6 +30,8 @@ pub(crate) const ROLES: [(&str, &str); 7] = [
     ("relay", "relay"),
     ("analytics", "analytics"),
     ("invalidation", "invalidation"),
+    ("parker", "parker"),
+    ("ops", "ops"),
 ];
 
 /// A process that ended although no fault killed it.

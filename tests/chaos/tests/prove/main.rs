@@ -19,6 +19,9 @@ const STOCK: [(&str, i64); 3] = [("MUG", 1_000), ("PEN", 1_000), ("RARE", 10)];
 /// Two batches of one order each, where a scenario is about acks.
 const SINGLE_ORDERS: &str = "[checkout.worker]\nbatch = 1\nparallel_batches = 2";
 
+/// A message that fails is parked soon.
+const TWO_ATTEMPTS: &str = "[checkout.worker]\npark_after_attempts = 2";
+
 /// Plays a scenario in which `broken` is broken in every process, and holds the oracle to the `expected` guarantee; to
 /// nothing at all where nothing is broken.
 async fn play(
@@ -83,12 +86,14 @@ proofs! {
     confirm_not_awaited: ConfirmNotAwaited breaks Kept in a_queue_that_is_full,
     no_alternate: NoAlternate breaks Kept in a_binding_that_is_gone,
     parked_dropped: ParkedDropped breaks AtRest in a_message_that_is_no_order,
+    parker_acks_first: ParkerAcksFirst breaks AtRest in a_parker_that_is_killed with TWO_ATTEMPTS,
     oversell: Oversell breaks Ledger in sold_out,
     no_movement: NoMovement breaks Ledger in a_sale,
     repeat_is_new: RepeatIsNew breaks Once in orders_delivered_twice,
     made_up_order: MadeUpOrder breaks Attempted in a_sale,
     count_twice: CountTwice breaks Rollups in events_delivered_twice,
     delete_unconfirmed: DeleteUnconfirmed breaks Rollups in an_exchange_that_is_gone,
+    told_to_nobody: DeleteUnconfirmed breaks Told in a_listener_that_is_full with SINGLE_ORDERS,
     cache_before_commit: CacheBeforeCommit breaks Cached in sold_out,
 }
 

@@ -11,14 +11,16 @@ use crate::STOCK;
 use crate::stage::Stage;
 
 const NEIGHBOURS: i64 = 30;
-/// `alone_after` and `park_after_crashes` of `worker::Config`, and one for a kill that the broker had not yet heard of.
-const MOST_CRASHES: u32 = 3 + 3 + 1;
+/// `alone_after` and `park_after_crashes` of `worker::Config`, the last chance, and one for a kill that the broker had not yet
+/// heard of.
+const MOST_CRASHES: u32 = 3 + 3 + 1 + 1;
 const CONFIRMED: &str = "SELECT count(*) AS count FROM orders WHERE state = 'confirmed'";
 
 /// Orders, and in the middle of them one with this reference.
 async fn poisoned(reference: &str, settings: &str) -> Result<Stage> {
     let mut stage = Stage::open(Some(Point::PoisonByReference), &STOCK, settings).await?;
     stage.start("ingress").await?;
+    stage.start("parker").await?;
     for n in 0..NEIGHBOURS {
         if n == NEIGHBOURS / 2 {
             let poison = stage.post("poison", "MUG", Some(reference)).await?;
@@ -31,12 +33,9 @@ async fn poisoned(reference: &str, settings: &str) -> Result<Stage> {
 
 async fn ends_parked_alone(mut stage: Stage) -> Result<()> {
     stage.until_count(NEIGHBOURS, CONFIRMED).await.with_context(|| stage.logs())?;
-    let parked = wait::until("the poison is parked", || async {
-        let messages = stage.look().peek("millpond.checkout.main.v1.parked", 10).await.ok()?;
-        (!messages.is_empty()).then_some(messages)
-    });
+    let parked = wait::until("the poison is in a row", || async { stage.parked().await.ok().filter(|rows| *rows > 0) });
     let parked = parked.await.with_context(|| stage.logs())?;
-    ensure!(parked.len() == 1, "the one that is poison, and none of its neighbours: {}", parked.len());
+    ensure!(parked == 1, "the one that is poison, and none of its neighbours: {parked}");
     let verdict = stage.verdict().await?;
     ensure!(verdict.is_clean(), "{}", verdict.breaches);
     Ok(())
@@ -49,9 +48,7 @@ async fn a_message_that_aborts_the_process_is_parked_after_a_bounded_number_of_c
     let mut look = interval(Duration::from_millis(50));
     stage.launch("checkout", None)?;
     // As a supervisor does: whenever it is dead, it is started again.
-    while stage.count(CONFIRMED).await? < NEIGHBOURS
-        || stage.look().peek("millpond.checkout.main.v1.parked", 1).await?.is_empty()
-    {
+    while stage.count(CONFIRMED).await? < NEIGHBOURS || stage.parked().await? == 0 {
         look.tick().await;
         ensure!(begun.elapsed() < wait::DEADLINE, "after {crashes} crashes:\n{}", stage.logs());
         if !stage.lives("checkout") {

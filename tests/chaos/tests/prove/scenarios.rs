@@ -1,10 +1,9 @@
 //! Short plays, each with the fault that shows a broken promise. Every one is played twice: broken and whole.
 
 use anyhow::Result;
-use chaos::oracle::{Poison, PoisonEnd};
+use chaos::oracle::{Poison, PoisonEnd, tap};
 use failpoint::Point;
 use serde_json::json;
-use testkit::wait;
 
 use crate::stage::{CHECKOUT_QUEUE, SHORT, Stage};
 
@@ -75,6 +74,40 @@ pub(crate) async fn a_message_that_is_no_order(stage: &mut Stage) -> Result<()> 
     stage.until_handed_out(CHECKOUT_QUEUE).await
 }
 
+/// An accepted order that checkout panics on is parked, and the parker is killed when it has acked it.
+pub(crate) async fn a_parker_that_is_killed(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    stage.launch("checkout", Some(Point::PoisonByReference))?;
+    let poison = stage.post("poison", "MUG", Some(failpoint::PANIC)).await?;
+    stage.poisoned(&poison.to_string(), failpoint::PANIC);
+    stage.load(20, &MUG).await?;
+    let parked = format!("{CHECKOUT_QUEUE}.parked");
+    stage.until_told_full(&parked).await?;
+    stage.start("parker").await?;
+    stage.until_handed_out(&parked).await?;
+    stage.let_acks_arrive(&parked).await;
+    stage.kill("parker").await
+}
+
+/// Somebody who listens to what is told has a queue that is full, until an operator gives it room.
+pub(crate) async fn a_listener_that_is_full(stage: &mut Stage) -> Result<()> {
+    stage.start("ingress").await?;
+    stage.start("relay").await?;
+    stage.listen().await?;
+    let only = |messages: u32| json!({"max-length": messages, "overflow": "reject-publish"});
+    let pattern = format!("^{}$", tap::QUEUE.replace('.', "\\."));
+    stage.broker.set_policy("few", &pattern, only(1)).await?;
+    stage.until_refuses(tap::QUEUE).await?;
+    stage.start("checkout").await?;
+    stage.load(30, &MUG).await?;
+    stage.until_count(30, "SELECT count(*) AS count FROM orders").await?;
+    stage.until_relay_has_tried().await?;
+    // Room, and not no limit at all: a quorum queue that loses its limit while it refuses goes on refusing. And it looks again
+    // when something is taken from it.
+    stage.broker.set_policy("few", &pattern, only(10_000)).await?;
+    stage.hear().await
+}
+
 /// Checkout dies after the commit of orders and before their acks: they are delivered again.
 pub(crate) async fn orders_delivered_twice(stage: &mut Stage) -> Result<()> {
     stage.start("ingress").await?;
@@ -119,10 +152,6 @@ pub(crate) async fn an_exchange_that_is_gone(stage: &mut Stage) -> Result<()> {
     stage.broker.delete_exchange("millpond.facts.v1").await?;
     drop(held);
     stage.until_count(50, "SELECT count(*) AS count FROM orders").await?;
-    wait::until("the relay has tried", || async {
-        let gone = stage.count("SELECT count(*) AS count FROM outbox").await.ok()? == 0;
-        (gone || stage.log("relay").contains("is held")).then_some(())
-    })
-    .await?;
+    stage.until_relay_has_tried().await?;
     stage.stop("relay").await
 }

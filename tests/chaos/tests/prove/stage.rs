@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use broker::Broker as _;
-use broker::QueueName;
+use broker::{Broker as _, ExchangeName, Publish, PublishError, QueueName};
 use broker_rabbit::Rabbit;
-use chaos::oracle::{Evidence, Poison, PoisonEnd, Posted, Region, Verdict, judge, settled};
+use chaos::oracle::{Evidence, Poison, PoisonEnd, Posted, Region, Told, Verdict, judge, settled, tap};
 use failpoint::Point;
+use model::Message;
 use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement};
 use serde_json::json;
 use store::{Config, DatabaseConfig, Databases};
@@ -29,7 +29,7 @@ pub(crate) const CHECKOUT_QUEUE: &str = "millpond.checkout.main.v1";
 /// How long to wait for what will never come.
 pub(crate) const SHORT: Duration = Duration::from_secs(5);
 /// What is started at the latest before the verdict.
-const ROLES: [&str; 5] = ["ingress", "checkout", "relay", "analytics", "invalidation"];
+const ROLES: [&str; 6] = ["ingress", "checkout", "relay", "analytics", "invalidation", "parker"];
 
 /// A shop.
 pub(crate) struct Stage {
@@ -41,6 +41,8 @@ pub(crate) struct Stage {
     pub(crate) databases: Databases,
     pub(crate) posted: Vec<Posted>,
     pub(crate) poison: Vec<Poison>,
+    /// What was told, where somebody listens.
+    told: Option<Told>,
     journals: Vec<std::path::PathBuf>,
     /// By the roles that they run, with blanks between.
     processes: BTreeMap<&'static str, Process>,
@@ -87,6 +89,7 @@ impl Stage {
             databases: Databases::open(&config)?,
             posted: Vec::new(),
             poison: Vec::new(),
+            told: None,
             journals: Vec::new(),
             processes: BTreeMap::new(),
             ingress: String::new(),
@@ -276,7 +279,58 @@ impl Stage {
             redis_prefix: self.redis_prefix.clone(),
             poison: self.poison.clone(),
             posted: self.posted.clone(),
+            ..Evidence::default()
         })
+    }
+
+    /// From now on what is told of orders is heard. The relay has to run: it declares where it tells.
+    pub(crate) async fn listen(&mut self) -> Result<()> {
+        self.told = Some(Told::default());
+        tap::lay(&self.look()).await
+    }
+
+    /// Hears what waits by now, which gives a full queue room.
+    pub(crate) async fn hear(&mut self) -> Result<()> {
+        let Some(told) = &mut self.told else { return Ok(()) };
+        tap::drain(self.broker.url(), told).await
+    }
+
+    /// Publishes to a queue until it refuses, which it decides some time after a policy says so.
+    pub(crate) async fn until_refuses(&self, queue: &str) -> Result<()> {
+        let rabbit = Rabbit::connect(self.broker.url(), "a test", broker_rabbit::Config::default())?;
+        let refused = wait::until("the queue refuses", || async {
+            let message = Message {
+                id: "filler".parse().ok()?,
+                kind: "filler".to_owned(),
+                timestamp: chrono::DateTime::UNIX_EPOCH,
+                content_type: "text/plain".to_owned(),
+                headers: BTreeMap::new(),
+                transient: false,
+                body: bytes::Bytes::new(),
+            };
+            // By the exchange that every queue is bound to, whoever declared it.
+            let exchange = ExchangeName::new("");
+            let outcome =
+                rabbit.publish(vec![Publish { exchange, routing_key: queue.to_owned(), message }]).await.pop();
+            matches!(outcome, Some(Err(PublishError::Refused(_)))).then_some(())
+        });
+        let waited = refused.await;
+        rabbit.close().await;
+        waited
+    }
+
+    /// Waits until the relay has got rid of all that it has to tell, or says that it can't.
+    pub(crate) async fn until_relay_has_tried(&self) -> Result<()> {
+        wait::until("the relay has tried", || async {
+            let gone = self.count("SELECT count(*) AS count FROM outbox").await.ok()? == 0;
+            (gone || self.log("relay").contains("is held")).then_some(())
+        })
+        .await
+    }
+
+    /// Open rows of what was parked.
+    pub(crate) async fn parked(&self) -> Result<i64> {
+        self.count("SELECT count(*) AS count FROM parked_messages WHERE state = 'open'").await
     }
 
     /// Starts what does not run, waits until everything has come to rest, and asks the oracle. Where a promise is broken
@@ -286,8 +340,10 @@ impl Stage {
         for role in ROLES.into_iter().filter(|role| !running.contains(role)).collect::<Vec<_>>() {
             self.start(role).await?;
         }
-        let evidence = self.evidence()?;
+        let mut evidence = self.evidence()?;
         settled(&evidence, self.patience).await?;
+        self.hear().await?;
+        evidence.told.clone_from(&self.told);
         judge(&evidence).await
     }
 
