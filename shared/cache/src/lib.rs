@@ -43,9 +43,7 @@ use model::OrderId;
 use secrecy::ExposeSecret as _;
 
 pub use config::Config;
-pub use pages::{
-    Encoding, Encodings, Freshness, PageError, PageKey, Pages, PagesConfig, PagesStats, Rendered, Served,
-};
+pub use pages::{Encoding, Encodings, Freshness, PageError, PageKey, Pages, PagesConfig, PagesStats, Rendered, Served};
 pub use status::OrderStatus;
 pub use tags::{Generation, Purge, Tag};
 
@@ -119,13 +117,7 @@ impl Cache {
         } else {
             return Err(OpenError::Url);
         };
-        Ok(Self {
-            part,
-            generations,
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-        })
+        Ok(Self { part, generations, hits: AtomicU64::new(0), misses: AtomicU64::new(0), errors: AtomicU64::new(0) })
     }
 
     /// Whether the cache answers: always for `memory:`, while the breaker is closed for Redis.

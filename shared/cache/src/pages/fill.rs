@@ -91,8 +91,7 @@ impl Pages {
 
     /// Takes the page that another replica made, or gets the right to make it.
     async fn open(&self, task: &Task) -> Found {
-        let mut ask =
-            Ask { key: task.key.clone(), tags: task.tags.clone(), lease: self.config.lease(), insist: false };
+        let mut ask = Ask { key: task.key.clone(), tags: task.tags.clone(), lease: self.config.lease(), insist: false };
         let began = self.timeline.now();
         loop {
             let as_of = self.as_of();
@@ -194,6 +193,7 @@ impl Pages {
 
 /// For each tag of the page what was noted of it; none where the render found it.
 fn notes(of_page: &[Tag], asked: &[Tag], noted: &Noted) -> Vec<Option<Generation>> {
-    let find = |tag: &Tag| asked.iter().position(|known| known == tag).and_then(|at| noted.generations.get(at).copied());
+    let find =
+        |tag: &Tag| asked.iter().position(|known| known == tag).and_then(|at| noted.generations.get(at).copied());
     of_page.iter().map(find).collect()
 }

@@ -8,7 +8,7 @@ use super::held::{Moment, micros};
 use super::key::PageKey;
 
 /// Readers count for half as much after this long.
-const HALF_LIFE: Duration = Duration::from_secs(60);
+const HALF_LIFE: Duration = Duration::from_mins(1);
 
 /// Counts readers of the most read pages ("Space-Saving", Metwally et al. 2005: where all places are taken the newcomer takes
 /// the smallest one's place and count). Entries report every 64th reader or so, so that reading takes no lock.

@@ -195,9 +195,8 @@ impl Pages {
 
     /// Of the most read pages those that are held here and have one of `tags`, the most read first, `n` at most.
     pub fn hot_with(&self, tags: &[Tag], n: usize) -> Vec<PageKey> {
-        self.hot.keys(n, |key| {
-            self.held.peek(key).is_some_and(|held| held.page.tags.iter().any(|tag| tags.contains(tag)))
-        })
+        self.hot
+            .keys(n, |key| self.held.peek(key).is_some_and(|held| held.page.tags.iter().any(|tag| tags.contains(tag))))
     }
 
     /// What was counted since the start, and what is held now.
@@ -227,7 +226,13 @@ impl Pages {
     }
 
     /// Starts looking after a page, unless somebody does or too many are looked after.
-    fn look_after(self: &Arc<Self>, key: &PageKey, tags: &[Tag], held: Option<Arc<Held>>, render: Render) -> Option<Joined> {
+    fn look_after(
+        self: &Arc<Self>,
+        key: &PageKey,
+        tags: &[Tag],
+        held: Option<Arc<Held>>,
+        render: Render,
+    ) -> Option<Joined> {
         let joined = self.flights.join(key);
         if let Joined::First(flight) = joined {
             let waiting = flight.waiting();

@@ -28,7 +28,7 @@ pub struct Rendered {
 
 /// A page with its bodies, one for each encoding that makes it smaller.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     pub(crate) status: StatusCode,
     pub(crate) content_type: HeaderValue,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -72,11 +72,6 @@ impl Page {
             Encoding::Gzip => self.gzip.as_ref().unwrap_or(&self.identity),
             Encoding::Brotli => self.brotli.as_ref().unwrap_or(&self.identity),
         }
-    }
-
-    /// Whether it says that there is nothing.
-    pub(crate) fn is_missing(&self) -> bool {
-        is_missing(self.status)
     }
 }
 
@@ -162,9 +157,10 @@ impl Served {
     /// Fields that came several times are joined by commas.
     pub fn is_held(&self, if_none_match: &str) -> bool {
         let etag = self.etag().as_bytes();
-        if_none_match.split(',').map(str::trim).any(|candidate| {
-            candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate).as_bytes() == etag
-        })
+        if_none_match
+            .split(',')
+            .map(str::trim)
+            .any(|candidate| candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate).as_bytes() == etag)
     }
 }
 

@@ -118,8 +118,10 @@ impl Remote {
             return Ok(Vec::new());
         }
         let keys: Vec<String> = tags.iter().map(|tag| self.tag_key(tag)).collect();
-        let held: Vec<Option<String>> =
-            self.link().call(async |mut connection| redis::cmd("MGET").arg(keys).query_async(&mut connection).await).await?;
+        let held: Vec<Option<String>> = self
+            .link()
+            .call(async |mut connection| redis::cmd("MGET").arg(keys).query_async(&mut connection).await)
+            .await?;
         Ok(held.into_iter().map(|text| text.and_then(|text| text.parse().ok())).collect())
     }
 
@@ -203,7 +205,7 @@ fn read(answer: Value, owner: Generation) -> Option<Opened> {
         1 => {
             let page = parts.pop()?;
             let Value::Int(age) = parts.pop()? else { return None };
-            found(page, Duration::from_millis(u64::try_from(age).ok()?)).map(Opened::Current)
+            found(page, Duration::from_millis(u64::try_from(age).ok()?)).map(|found| Opened::Current(Box::new(found)))
         }
         2 => Some(Opened::Busy),
         _ => {

@@ -49,7 +49,7 @@ pub(crate) struct Ask {
 #[derive(Debug)]
 pub(crate) enum Opened {
     /// It is kept, young enough, and every tag has the generation it was kept with.
-    Current(Found),
+    Current(Box<Found>),
     /// Another replica renders it.
     Busy,
     /// Render it.
