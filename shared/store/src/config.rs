@@ -76,6 +76,11 @@ pub struct DatabaseConfig {
     pub busy_timeout_ms: u64,
     /// An idle connection is tried before use once it has been idle for this long.
     pub ping_after_idle_ms: u64,
+    /// `PostgreSQL`: how long a call waits for its answer, ms; then it fails and its connection is closed. Above
+    /// `statement_timeout_ms`, so that a server that can speak gives its own reason.
+    pub answer_timeout_ms: u64,
+    /// `PostgreSQL`: how long a connection that comes back may take to answer a ping, ms; else it is closed.
+    pub release_timeout_ms: u64,
     /// `PostgreSQL`: how long `millpond migrate` waits for another process that migrates: a change of a large table.
     pub migration_lock_timeout_ms: u64,
     /// The longest pause between two looks at a database that is away or not migrated; the first is a twentieth of it.
@@ -111,6 +116,8 @@ impl Default for DatabaseConfig {
             idle_in_transaction_timeout_ms: 10_000,
             busy_timeout_ms: 5_000,
             ping_after_idle_ms: 5_000,
+            answer_timeout_ms: 15_000,
+            release_timeout_ms: 2_000,
             migration_lock_timeout_ms: 600_000,
             max_ready_pause_ms: 5_000,
         }
@@ -121,6 +128,11 @@ impl DatabaseConfig {
     /// The defaults, with this URL.
     pub fn at(url: impl Into<String>) -> Self {
         Self { url: SecretString::from(url.into()), ..Self::default() }
+    }
+
+    /// The longest for one call; none for a file, whose writer may take as long as it has work.
+    pub(crate) fn answer_within(&self) -> Option<Duration> {
+        (self.backend() == Some(Backend::Postgres)).then(|| Duration::from_millis(self.answer_timeout_ms))
     }
 
     pub(crate) fn acquire_timeout(&self) -> Duration {

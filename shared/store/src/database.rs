@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flow::Budget;
 use sea_orm::{
@@ -11,6 +12,7 @@ use sea_orm::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::bounded::{Bounded, bounded};
 use crate::config::{Backend, DatabaseConfig};
 use crate::error::Error;
 use crate::replica::{Replica, Routes};
@@ -23,7 +25,7 @@ pub struct Database {
     backend: Backend,
     config: DatabaseConfig,
     write: DatabaseConnection,
-    read: DatabaseConnection,
+    read: Bounded<DatabaseConnection>,
     max_transactions: usize,
     /// As many turns as connections may be in a transaction, given in order of arrival: a pool under load gives no order,
     /// and lets a waiter time out while later ones pass.
@@ -47,7 +49,7 @@ impl Database {
             routes: Routes::new(replicas, reading(backend, config, pools.turns)),
             config: config.clone(),
             write: pools.write,
-            read: pools.read,
+            read: Bounded::new(pools.read, config.answer_within()),
             max_transactions: pools.turns as usize,
             turns: Arc::new(Semaphore::new(pools.turns as usize)),
         })
@@ -87,8 +89,9 @@ impl Database {
         };
         let mut tries_left = self.config.max_connections;
         loop {
-            match self.write.begin_with_options(options).await {
-                Ok(inner) => return Ok(Transaction { inner, _turn: turn }),
+            let within = self.config.answer_within();
+            match bounded(within, self.write.begin_with_options(options)).await {
+                Ok(inner) => return Ok(Transaction { inner: Bounded::new(inner, within), within, _turn: turn }),
                 // A restart of the server leaves a pool of dead connections. Nothing has been done on this one, so the
                 // next can be tried instead of failing a batch for each of them.
                 Err(error) if tries_left > 0 && fault::connection_was_lost(&error) => tries_left -= 1,
@@ -99,7 +102,7 @@ impl Database {
 
     /// For statements that only read, each on its own: they wait for no transaction, and no transaction waits for them. Always
     /// the primary.
-    pub fn read(&self) -> &DatabaseConnection {
+    pub fn read(&self) -> &Bounded<DatabaseConnection> {
         &self.read
     }
 
@@ -154,12 +157,12 @@ impl Database {
             Backend::Sqlite => Connections::of(pool.get_sqlite_connection_pool(), max),
         };
         let turns = u32::try_from(self.max_transactions).unwrap_or(u32::MAX);
-        [count(&self.write, turns), count(&self.read, reading(self.backend, &self.config, turns))]
+        [count(&self.write, turns), count(self.read.inner(), reading(self.backend, &self.config, turns))]
     }
 
     /// Closes the pools; what is under way finishes first.
     pub async fn close(&self) {
-        for pool in [&self.write, &self.read] {
+        for pool in [&self.write, self.read.inner()] {
             if let Err(error) = pool.close_by_ref().await {
                 tracing::debug!(database = self.name, %error, "closing a pool failed");
             }
@@ -244,10 +247,11 @@ pub(crate) fn internal(message: &str) -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(message.to_owned()))
 }
 
-/// A transaction and the turn that it takes; dropped, it is rolled back. Statements go through the
-/// [`DatabaseTransaction`] that it derefs to.
+/// A transaction and the turn that it takes; dropped, it is rolled back. Statements go through the connection that it
+/// derefs to.
 pub struct Transaction {
-    inner: DatabaseTransaction,
+    inner: Bounded<DatabaseTransaction>,
+    within: Option<Duration>,
     // After the transaction, so that the connection is on its way back when the next one's turn comes.
     _turn: OwnedSemaphorePermit,
 }
@@ -258,7 +262,7 @@ impl Transaction {
     /// # Errors
     /// The database's. Where the connection was lost, the transaction may have been committed or not.
     pub async fn commit(self) -> Result<(), DbErr> {
-        self.inner.commit().await
+        bounded(self.within, self.inner.into_inner().commit()).await
     }
 
     /// Rolls back, and waits for it.
@@ -266,13 +270,13 @@ impl Transaction {
     /// # Errors
     /// The database's; it is rolled back all the same.
     pub async fn rollback(self) -> Result<(), DbErr> {
-        self.inner.rollback().await
+        bounded(self.within, self.inner.into_inner().rollback()).await
     }
 }
 
 impl Deref for Transaction {
-    type Target = DatabaseTransaction;
-    fn deref(&self) -> &DatabaseTransaction {
+    type Target = Bounded<DatabaseTransaction>;
+    fn deref(&self) -> &Bounded<DatabaseTransaction> {
         &self.inner
     }
 }

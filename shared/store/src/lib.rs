@@ -11,6 +11,7 @@
 //! # Guarantees
 //! - Opening touches nothing: a role starts while its database is away, and [`Database::wait_until_ready`] says so once.
 //! - At most `max_connections` are used, a transaction waits its turn in order of arrival, and no wait is without a limit.
+//! - Every call ends: one that gets no answer is an error after `answer_timeout_ms`, and its connection leaves the pool.
 //! - Poison is a closed list ([`Fault`]); what is not on it is waited out.
 //! - [`migrate`] may be run by any number of processes at once: each step runs once. It never touches a schema that is
 //!   newer than itself; a role works on one, with a warning, so that an upgrade can widen the schema first.
@@ -35,6 +36,7 @@
 //! [`fault::POISON_CONSTRAINTS`] if a message's data can violate them.
 
 pub mod bind;
+mod bounded;
 pub mod catalogue;
 mod config;
 mod database;
@@ -54,6 +56,7 @@ pub mod stock;
 #[cfg(test)]
 mod tests;
 
+pub use bounded::Bounded;
 pub use config::{Backend, Config, DatabaseConfig, RegionConfig};
 pub use database::{Connections, Database, Transaction};
 pub use error::Error;

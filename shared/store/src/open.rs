@@ -5,9 +5,10 @@ use std::time::Duration;
 use sea_orm::sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sea_orm::sqlx::{Connection, Database as Driver};
+use sea_orm::sqlx::{self, Connection, Database as Driver};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
 
 use crate::config::DatabaseConfig;
 use crate::error::Error;
@@ -127,16 +128,26 @@ fn postgres_options(setting: &str, url: &SecretString, config: &DatabaseConfig) 
 /// have died meanwhile, is tried.
 fn pool<DB: Driver>(config: &DatabaseConfig) -> PoolOptions<DB> {
     let after_idle = Duration::from_millis(config.ping_after_idle_ms);
-    PoolOptions::new().acquire_timeout(config.acquire_timeout()).test_before_acquire(false).before_acquire(
-        move |connection: &mut DB::Connection, meta: PoolConnectionMetadata| {
+    let release_within = Duration::from_millis(config.release_timeout_ms);
+    PoolOptions::new()
+        .acquire_timeout(config.acquire_timeout())
+        .test_before_acquire(false)
+        .before_acquire(move |connection: &mut DB::Connection, meta: PoolConnectionMetadata| {
             Box::pin(async move {
                 if meta.idle_for >= after_idle {
                     connection.ping().await?;
                 }
                 Ok(true)
             })
-        },
-    )
+        })
+        // sqlx's own ping after this one waits for ever, and holds a place in the pool meanwhile.
+        .after_release(move |connection: &mut DB::Connection, _: PoolConnectionMetadata| {
+            Box::pin(async move {
+                let ping = timeout(release_within, connection.ping()).await;
+                ping.map_err(|_| sqlx::Error::protocol("no answer to the ping of a connection that came back"))??;
+                Ok(true)
+            })
+        })
 }
 
 fn bad_url(setting: &str) -> Error {

@@ -135,7 +135,7 @@ async fn under_write_lock(database: &Database) -> Result<Result<Vec<String>, Err
             begun => break begun.map_err(failed)?,
         }
     };
-    let ran = run(database, &*tx).await;
+    let ran = run(database, tx.inner()).await;
     if ran.is_ok() { tx.commit().await } else { tx.rollback().await }.map_err(failed)?;
     Ok(ran)
 }

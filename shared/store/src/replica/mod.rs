@@ -52,6 +52,7 @@ pub(crate) use reader::Routes;
 pub use reader::{Reader, Reads, Target};
 pub use standing::ReplicaState;
 
+use crate::bounded::Bounded;
 use crate::config::DatabaseConfig;
 use crate::database::internal;
 use crate::error::Error;
@@ -65,7 +66,7 @@ pub struct Replica {
     /// The database's name in the configuration.
     database: String,
     config: ReplicationConfig,
-    pool: DatabaseConnection,
+    pool: Bounded<DatabaseConnection>,
     /// As many as the pool has connections, given in order of arrival.
     turns: Semaphore,
     /// One connection to it for looks, which wait behind no read.
@@ -90,7 +91,7 @@ impl Replica {
             database: database.to_owned(),
             turns: Semaphore::new(replication.max_connections as usize),
             config: replication,
-            pool: opened.pool,
+            pool: Bounded::new(opened.pool, config.answer_within()),
             look: opened.look,
             primary,
             health: watched::Sender::new(Health::UNKNOWN),
@@ -129,7 +130,7 @@ impl Replica {
     }
 
     pub(crate) fn pool(&self) -> &DatabaseConnection {
-        &self.pool
+        self.pool.inner()
     }
 
     pub(crate) fn max_connections(&self) -> u32 {
@@ -137,7 +138,7 @@ impl Replica {
     }
 
     pub(crate) async fn close(&self) {
-        for pool in [&self.pool, &self.look] {
+        for pool in [self.pool.inner(), &self.look] {
             if let Err(error) = pool.close_by_ref().await {
                 tracing::debug!(store.replica = self.name, %error, "closing a pool failed");
             }
@@ -187,7 +188,7 @@ impl Replica {
 }
 
 /// How a statement is put to a connection.
-type Ask<T> = for<'c> fn(&'c DatabaseConnection, Statement) -> Answer<'c, T>;
+type Ask<T> = for<'c> fn(&'c Bounded<DatabaseConnection>, Statement) -> Answer<'c, T>;
 type Answer<'c, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, DbErr>> + Send + 'c>>;
 
 fn is_unreachable(error: &DbErr) -> bool {

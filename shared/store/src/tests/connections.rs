@@ -2,10 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{Backend, DatabaseConfig, Fault};
+use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{ConnectionTrait as _, DbErr};
 use tokio::task::JoinSet;
 
 use super::fixture::{Home, number, write};
+use super::line::Line;
 
 const COUNT_UP: &str = "UPDATE stock SET on_hand = on_hand + 1 WHERE sku = 'MUG'";
 const MUG: &str = "INSERT INTO stock (region, sku, on_hand) VALUES (1, 'MUG', 0)";
@@ -179,4 +181,35 @@ async fn a_standby_is_not_taken_for_a_database_that_can_be_written() {
     let home = Home::Server(server);
     let error = home.open().probe().await.unwrap_err().to_string();
     assert!(error.contains("takes no writes"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_died_without_a_word_costs_one_call_and_leaves_the_pool() {
+    let home = Home::server().await;
+    home.migrated().await;
+    let port = home.url().parse::<PgConnectOptions>().unwrap().get_port();
+    let line = Line::lay(port).await;
+    let through = home.url().replace(&format!(":{port}/"), &format!(":{}/", line.port));
+    let bounds = DatabaseConfig { answer_timeout_ms: 500, release_timeout_ms: 500, ..home.config() };
+    let database = Home::open_with(DatabaseConfig { url: through.as_str().into(), ..bounds });
+    assert_eq!(number(&database, "SELECT count(*) FROM stock").await, 0);
+    let tx = database.begin().await.unwrap();
+    line.fall_silent();
+    tx.execute_unprepared(MUG).await.unwrap_err();
+    drop(tx);
+    let sql = database.statement("SELECT 1::bigint", []);
+    database.read().query_one_raw(sql).await.unwrap_err();
+    // Every place of the pools is to be had again: none is held by a connection that answers nobody.
+    testkit::wait::until("all connections answer", async || {
+        let mut open = Vec::new();
+        for _ in 0..database.max_transactions() {
+            let tx = database.begin().await.ok()?;
+            tx.query_one_raw(database.statement("SELECT 1::bigint", [])).await.ok()?;
+            open.push(tx);
+        }
+        let row = database.read().query_one_raw(database.statement("SELECT 1::bigint", [])).await;
+        row.is_ok().then_some(())
+    })
+    .await
+    .unwrap();
 }

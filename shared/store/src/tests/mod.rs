@@ -5,6 +5,7 @@ mod entities;
 mod faults;
 mod fixture;
 mod governor;
+mod line;
 mod migrations;
 mod outbox;
 mod replicas;

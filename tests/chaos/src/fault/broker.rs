@@ -75,7 +75,7 @@ impl Fault for DiskFull {
 }
 
 /// How long checkout may take to empty a queue that gets nothing new.
-const EMPTY_WITHIN: Duration = Duration::from_secs(60);
+const EMPTY_WITHIN: Duration = Duration::from_mins(1);
 /// After so long without an empty queue somebody may have bound it again.
 const UNBOUND_FOR: Duration = Duration::from_secs(6);
 
