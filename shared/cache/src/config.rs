@@ -5,6 +5,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::pages::PagesConfig;
+
 /// Where the cache lives, and how long anybody waits for it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -33,6 +35,8 @@ pub struct Config {
     /// How long a tag's generation and an aggregate's version are kept after their last change, seconds. Longer than any
     /// cached page lives; a tag that is gone counts as just purged.
     pub tag_ttl_s: u64,
+    /// Rendered pages.
+    pub pages: PagesConfig,
 }
 
 impl Default for Config {
@@ -48,6 +52,7 @@ impl Default for Config {
             capacity: 100_000,
             status_ttl_s: 24 * 3_600,
             tag_ttl_s: 7 * 24 * 3_600,
+            pages: PagesConfig::default(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What may be forgotten: an order's status and the generations of tags, in this process (`memory:`) or shared by all
-//! replicas (`redis://…`).
+//! What may be forgotten: an order's status, the generations of tags, and rendered pages, in this process (`memory:`) or
+//! shared by all replicas (`redis://…`).
 //!
 //! # Nouns
 //! [`OrderStatus`] is an order as it was committed. A [`Tag`] names everything that was rendered from one thing; its
@@ -17,10 +17,9 @@
 //! - **An older event changes nothing.** Version check and purge are one step, so that a worker that dies after the one
 //!   can't lose the other. The first event of an aggregate that the cache does not know is newer.
 //!
-//! # How a page stays honest with it
-//! Note the generation of each tag *before* reading the data, keep it with the result, and serve the result as fresh
-//! only while every generation is still the same. A purge that falls between the read and the end of the render changes
-//! the generation, so that result is never fresh.
+//! # Pages
+//! [`Pages`] renders a page once and serves it many times, never older than a bound that is published: its module says how, and
+//! why a render that was overtaken by a purge is not kept.
 //!
 //! # Refused
 //! Redis as a store of record, as a lock that correctness needs, or as a queue; a retry of a call (it doubles the bound,
@@ -29,6 +28,7 @@
 mod config;
 mod link;
 mod memory;
+mod pages;
 mod remote;
 mod status;
 mod tags;
@@ -43,6 +43,7 @@ use model::OrderId;
 use secrecy::ExposeSecret as _;
 
 pub use config::Config;
+pub use pages::{Encoding, Encodings, Freshness, PageError, PageKey, Pages, PagesConfig, PagesStats, Rendered, Served};
 pub use status::OrderStatus;
 pub use tags::{Generation, Purge, Tag};
 
@@ -105,8 +106,9 @@ impl Cache {
     /// [`OpenError`] where the URL can't work. Never because Redis is away.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let url = config.url.expose_secret();
+        let generations = Generations::new();
         let part = if url == "memory:" {
-            Part::Memory(Box::new(Memory::new(config)))
+            Part::Memory(Box::new(Memory::new(config, &generations)))
         } else if url.starts_with("redis://") || url.starts_with("rediss://") {
             let client = redis::Client::open(url).map_err(OpenError::Redis)?;
             let remote = Remote::new(client, config);
@@ -115,13 +117,7 @@ impl Cache {
         } else {
             return Err(OpenError::Url);
         };
-        Ok(Self {
-            part,
-            generations: Generations::new(),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-        })
+        Ok(Self { part, generations, hits: AtomicU64::new(0), misses: AtomicU64::new(0), errors: AtomicU64::new(0) })
     }
 
     /// Whether the cache answers: always for `memory:`, while the breaker is closed for Redis.

@@ -1,5 +1,6 @@
 //! The cache of one process.
 
+use std::sync::{Mutex as Guarded, PoisonError};
 use std::time::Duration;
 
 use model::OrderId;
@@ -16,18 +17,21 @@ pub(crate) struct Memory {
     status: Cache<OrderId, OrderStatus>,
     tags: Cache<Tag, Generation>,
     versions: Cache<String, i64>,
+    /// What every purge of any tag changes, before it changes the tag.
+    position: Guarded<Generation>,
     /// One purge at a time, so that a version is looked at and its tags are bumped as one step.
     purging: Mutex<()>,
 }
 
 impl Memory {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, fresh: &Generations) -> Self {
         let tag_ttl = Duration::from_secs(config.tag_ttl_s);
         let status_ttl = Duration::from_secs(config.status_ttl_s);
         Self {
             status: Cache::builder().max_capacity(config.capacity).time_to_live(status_ttl).build(),
             tags: Cache::builder().max_capacity(config.capacity).time_to_live(tag_ttl).build(),
             versions: Cache::builder().max_capacity(config.capacity).time_to_live(tag_ttl).build(),
+            position: Guarded::new(fresh.fresh()),
             purging: Mutex::new(()),
         }
     }
@@ -48,7 +52,21 @@ impl Memory {
         self.tags.get_with(tag.clone(), async { fresh.fresh() }).await
     }
 
+    /// Generations as they are; none for a tag that is missing.
+    pub(crate) async fn held_generations(&self, tags: &[Tag]) -> Vec<Option<Generation>> {
+        let mut held = Vec::with_capacity(tags.len());
+        for tag in tags {
+            held.push(self.tags.get(tag).await);
+        }
+        held
+    }
+
+    pub(crate) fn position(&self) -> Generation {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) async fn bump(&self, tags: &[Tag], fresh: &Generations) {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = fresh.fresh();
         for tag in tags {
             self.tags.insert(tag.clone(), fresh.fresh()).await;
         }

@@ -6,6 +6,7 @@ use redis::{Client, Script};
 
 use crate::config::Config;
 use crate::link::{Link, LinkError};
+use crate::pages::PageScripts;
 use crate::status::OrderStatus;
 use crate::tags::{Generation, Generations, Purge, Tag};
 
@@ -30,7 +31,7 @@ return ARGV[1]";
 
 /// Looks at an aggregate's version and purges its tags as one step: were they two, a worker that dies between them
 /// would find its own version on redelivery and leave the tags as they are.
-/// KEYS: aggregate, tags. ARGV: version, time to live in ms, a fresh value per tag.
+/// KEYS: aggregate, position, tags. ARGV: version, time to live in ms, a fresh value for the position and for each tag.
 const PURGE: &str = r"
 local held = redis.call('GET', KEYS[1])
 if held and tonumber(held) >= tonumber(ARGV[1]) then return 0 end
@@ -46,6 +47,7 @@ pub(crate) struct Remote {
     put_statuses: Script,
     generation: Script,
     purge: Script,
+    pages: PageScripts,
 }
 
 impl Remote {
@@ -58,6 +60,7 @@ impl Remote {
             put_statuses: Script::new(PUT_STATUSES),
             generation: Script::new(GENERATION),
             purge: Script::new(PURGE),
+            pages: PageScripts::new(),
         }
     }
 
@@ -94,6 +97,9 @@ impl Remote {
 
     pub(crate) async fn bump(&self, tags: &[Tag], fresh: &Generations) -> Result<(), LinkError> {
         let mut pipeline = redis::pipe();
+        // All or nothing, and the position with them.
+        pipeline.atomic();
+        pipeline.cmd("SET").arg(self.position_key()).arg(fresh.fresh().to_string()).arg("PX").arg(self.tag_ttl_ms);
         for tag in tags {
             pipeline.cmd("SET").arg(self.tag_key(tag)).arg(fresh.fresh().to_string()).arg("PX").arg(self.tag_ttl_ms);
         }
@@ -102,7 +108,7 @@ impl Remote {
 
     pub(crate) async fn purge(&self, purge: &Purge, fresh: &Generations) -> Result<bool, LinkError> {
         let mut script = self.purge.key(format!("{}seen:{}", self.prefix, purge.aggregate));
-        script.arg(purge.version).arg(self.tag_ttl_ms);
+        script.arg(purge.version).arg(self.tag_ttl_ms).key(self.position_key()).arg(fresh.fresh().to_string());
         for tag in &purge.tags {
             script.key(self.tag_key(tag)).arg(fresh.fresh().to_string());
         }
@@ -114,7 +120,24 @@ impl Remote {
         format!("{}order:{id}", self.prefix)
     }
 
-    fn tag_key(&self, tag: &Tag) -> String {
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub(crate) fn pages(&self) -> &PageScripts {
+        &self.pages
+    }
+
+    pub(crate) fn tag_ttl_ms(&self) -> u64 {
+        self.tag_ttl_ms
+    }
+
+    /// What every purge of any tag changes.
+    pub(crate) fn position_key(&self) -> String {
+        format!("{}purged", self.prefix)
+    }
+
+    pub(crate) fn tag_key(&self, tag: &Tag) -> String {
         format!("{}tag:{tag}", self.prefix)
     }
 }

@@ -5,9 +5,10 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::{RegionName, Sku};
+use serde::{Deserialize, Serialize};
 
 /// A name for everything that was rendered from one thing. Also what a CDN is told (`Surrogate-Key`, `Cache-Tag`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tag(String);
 
 impl Tag {
@@ -24,6 +25,11 @@ impl Tag {
     /// Everything that lists this collection.
     pub fn collection(region: &RegionName, name: &str) -> Self {
         Self(format!("collection:{region}:{name}"))
+    }
+
+    /// Everything that shows which products there are at all: searches, the first page.
+    pub fn catalogue(region: &RegionName) -> Self {
+        Self(format!("catalogue:{region}"))
     }
 
     /// The tag as text.

@@ -1,0 +1,6 @@
+//! What readers rely on: over memory and Redis, and over a model of the second level that fails.
+
+mod model;
+mod promises;
+mod property;
+mod served;

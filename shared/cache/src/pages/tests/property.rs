@@ -1,0 +1,178 @@
+//! No answer is older than the bound, whatever happens in whatever order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::model::Model;
+use super::served::{html, key, tag};
+use crate::{Encodings, PageError, Pages, PagesConfig};
+
+const REPLICAS: usize = 3;
+/// Trust and grace, with Redis there and without, and what a reader may take to be answered: he is judged by when he asked.
+const BOUND: Duration = Duration::from_millis(1_500);
+const BOUND_AWAY: Duration = Duration::from_millis(5_500);
+
+#[derive(Debug, Clone)]
+enum Step {
+    Pass(u64),
+    /// Reader of a replica; whether the page's tag is known before.
+    Read(usize, bool),
+    /// The product changes and is purged; which replicas hear of it.
+    Change([bool; REPLICAS]),
+    Away(bool),
+    Flush,
+    Evict,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1_u64..700).prop_map(Step::Pass),
+        1 => (700_u64..9_000).prop_map(Step::Pass),
+        8 => (0..REPLICAS, any::<bool>()).prop_map(|(replica, known)| Step::Read(replica, known)),
+        3 => any::<[bool; REPLICAS]>().prop_map(Step::Change),
+        1 => any::<bool>().prop_map(Step::Away),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Evict),
+    ]
+}
+
+/// What a reader got.
+struct Read {
+    asked: Instant,
+    answered: Instant,
+    version: u64,
+}
+
+struct Shop {
+    model: Arc<Model>,
+    replicas: Vec<Arc<Pages>>,
+    /// The version that the database has.
+    version: Arc<AtomicU64>,
+    /// When the purge after each change had reached the second level; the first is that of version 1.
+    purged: Vec<Option<Instant>>,
+    /// When it went away, and when it came back.
+    away: Vec<(Instant, bool)>,
+    readers: JoinSet<Result<Read, PageError>>,
+}
+
+impl Shop {
+    fn new(seed: u64) -> Self {
+        let model = Arc::new(Model::new(seed));
+        let config = PagesConfig::default();
+        let replicas = (0..REPLICAS).map(|_| Pages::over(Arc::clone(&model) as _, &config)).collect();
+        let version = Arc::default();
+        Self { model, replicas, version, purged: vec![], away: vec![], readers: JoinSet::new() }
+    }
+
+    fn read(&mut self, replica: usize, known: bool) {
+        let (pages, version, model) =
+            (Arc::clone(&self.replicas[replica]), Arc::clone(&self.version), Arc::clone(&self.model));
+        self.readers.spawn(async move {
+            let asked = Instant::now();
+            let tags = if known { vec![tag("MUG")] } else { vec![] };
+            let render = move || async move {
+                sleep(Duration::from_millis(model.chance(150))).await;
+                let read = version.load(Ordering::SeqCst);
+                sleep(Duration::from_millis(model.chance(150))).await;
+                Ok::<_, std::io::Error>(html(&read.to_string(), &[tag("MUG")]))
+            };
+            let served = pages.get_or_render(&key("MUG"), &tags, Encodings::NONE, render).await?;
+            let version = std::str::from_utf8(served.body()).unwrap().parse().unwrap();
+            Ok(Read { asked, answered: Instant::now(), version })
+        });
+    }
+
+    /// A worker purges until it is reached; the replicas that hear of it do so at once.
+    fn purge(&mut self, heard: [bool; REPLICAS]) {
+        if !self.model.purge(&tag("MUG")) {
+            return;
+        }
+        let now = Instant::now();
+        self.purged.iter_mut().filter(|purged| purged.is_none()).for_each(|purged| *purged = Some(now));
+        for (replica, _) in self.replicas.iter().zip(heard).filter(|(_, heard)| *heard) {
+            replica.purged(&[tag("MUG")]);
+        }
+    }
+
+    async fn take(&mut self, step: &Step) {
+        match step {
+            Step::Pass(ms) => sleep(Duration::from_millis(*ms)).await,
+            Step::Read(replica, known) => {
+                self.read(*replica, *known);
+                tokio::task::yield_now().await;
+            }
+            Step::Change(heard) => {
+                self.version.fetch_add(1, Ordering::SeqCst);
+                self.purged.push(None);
+                self.purge(*heard);
+            }
+            Step::Away(away) => {
+                self.model.be_away(*away);
+                self.away.push((Instant::now(), *away));
+                if !away && self.purged.iter().any(Option::is_none) {
+                    self.purge([false; REPLICAS]);
+                }
+            }
+            Step::Flush => self.model.flush(),
+            Step::Evict => self.model.evict(&tag("MUG")),
+        }
+    }
+
+    /// Whether the second level was away at any time in between.
+    fn was_away(&self, from: Instant, to: Instant) -> bool {
+        let mut since = None;
+        for (at, away) in &self.away {
+            match (since, away) {
+                (None, true) => since = Some(*at),
+                (Some(began), false) => {
+                    if began <= to && *at >= from {
+                        return true;
+                    }
+                    since = None;
+                }
+                _ => {}
+            }
+        }
+        since.is_some_and(|began| began <= to)
+    }
+
+    fn judge(&self, read: &Read) -> Result<(), TestCaseError> {
+        // Change number n brought version n + 1.
+        let lacking = self.purged.iter().skip(usize::try_from(read.version).unwrap());
+        for purged in lacking.flatten().filter(|purged| **purged < read.asked) {
+            let bound = if self.was_away(*purged - BOUND_AWAY, read.answered) { BOUND_AWAY } else { BOUND };
+            let old = read.asked - *purged;
+            prop_assert!(
+                old <= bound,
+                "an answer lacks what was purged {old:?} before it was asked for; bound {bound:?}"
+            );
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn no_answer_is_older_than_the_bound(steps in prop::collection::vec(step(), 1..80), seed: u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut shop = Shop::new(seed);
+            for step in &steps {
+                shop.take(step).await;
+            }
+            let mut readers = std::mem::take(&mut shop.readers);
+            while let Some(read) = readers.join_next().await {
+                let read = read.unwrap();
+                prop_assert!(read.is_ok(), "a reader got an error: {:?}", read.err());
+                shop.judge(&read.unwrap())?;
+            }
+            Ok(())
+        })?;
+    }
+}
