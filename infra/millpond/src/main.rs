@@ -24,7 +24,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     // The one TLS provider of this process. It fails only when there is one already, and nothing ran before this line.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match dispatch(Cli::parse()).await {
+    // On the heap: it holds the whole configuration.
+    match Box::pin(dispatch(Cli::parse())).await {
         Ok(code) => code,
         Err(error) => {
             verbs::complain(&format!("millpond: {error:#}"));

@@ -38,7 +38,7 @@ fn a_class_has_the_recovery_of_its_faults() {
     assert_eq!(class.first_202_s, Some(Spread { p50: 0.25, p99: 0.5, max: 0.5 }));
     assert_eq!(class.drained_s, Some(Spread { p50: 0.5, p99: 1.5, max: 1.5 }));
     assert!(
-        report.to_markdown().contains("| `redis-killed` | 2 |") && report.to_markdown().contains("| 0.3 | 0.5 | 0.5 |")
+        report.to_markdown().contains("| `redis-killed` | 2 |") && report.to_markdown().contains("| 0.2 | 0.5 | 0.5 |")
     );
     assert_eq!(report.seconds[2], Second { accepted: 1, backlog: Some(500), faults: 1 });
 }
