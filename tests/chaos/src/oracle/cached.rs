@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(breaches(confirmed, Some((1, "rejected"))), 1, "told before the commit");
         assert_eq!(breaches(confirmed, Some((2, "released"))), 0, "cancelled, and believed for its time");
         let reserved = r#"1 {"order_id": "…", "version": 1, "state": "reserved"}"#;
-        assert_eq!(breaches(reserved, Some((2, "confirmed"))), 1, "nobody looks again at what is not confirmed");
+        assert_eq!(breaches(reserved, Some((2, "confirmed"))), 1, "no bound is published for it");
         assert_eq!(breaches(confirmed, None), 1, "of an order that is nowhere");
         assert_eq!(breaches("garbage", Some((1, "confirmed"))), 1);
     }
