@@ -24,6 +24,8 @@ pub struct Config {
     pub body_timeout_ms: u64,
     /// An order's body at most, bytes.
     pub order_bytes: usize,
+    /// An order's body at most, bytes, where it is a form.
+    pub form_bytes: usize,
     /// An order's lines at most.
     pub order_lines: usize,
     /// One event at most, bytes (Segment: 32 KB).
@@ -61,6 +63,7 @@ impl Default for Config {
             public_url: String::new(),
             body_timeout_ms: 10_000,
             order_bytes: 64 * 1024,
+            form_bytes: 4 * 1024,
             order_lines: 100,
             event_bytes: 32 * 1024,
             batch_bytes: 512 * 1024,
@@ -83,6 +86,7 @@ impl Config {
             ("keys_reload_ms", self.keys_reload_ms),
             ("body_timeout_ms", self.body_timeout_ms),
             ("order_bytes", self.order_bytes as u64),
+            ("form_bytes", self.form_bytes as u64),
             ("order_lines", self.order_lines as u64),
             ("event_bytes", self.event_bytes as u64),
             ("batch_bytes", self.batch_bytes as u64),
@@ -98,6 +102,7 @@ impl Config {
         }
         let least = [
             ("max_in_flight_order_bytes", self.max_in_flight_order_bytes, "order_bytes", self.order_bytes),
+            ("max_in_flight_order_bytes", self.max_in_flight_order_bytes, "form_bytes", self.form_bytes),
             ("max_in_flight_event_bytes", self.max_in_flight_event_bytes, "batch_bytes", self.batch_bytes),
         ];
         if let Some((name, _, least, bytes)) = least.iter().find(|(_, value, _, least)| value < least) {

@@ -138,6 +138,7 @@ impl Pressure {
             tell(lane, decision);
             lane.decision = decision;
             let drain = lane.trend.drain();
+            lane.valve.set_wait_s(lane.ready.and_then(|ready| seen.wait(ready)).and_then(whole_seconds));
             lane.valve.set(match decision {
                 Decision::Take => None,
                 Decision::Shed(reason) => Some((reason, self.config.seconds(drain))),
@@ -160,6 +161,13 @@ impl OverloadConfig {
     fn seconds(&self, drain: Drain) -> u32 {
         come_back_after(drain, self.retry_after_s, self.max_retry_after_s)
     }
+}
+
+/// As it is told to a shopper: rounded up; what is not over today is not told.
+fn whole_seconds(wait: Duration) -> Option<u32> {
+    const LONGEST: Duration = Duration::from_hours(24);
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    u32::try_from(seconds).ok().filter(|_| wait <= LONGEST)
 }
 
 /// Says once that a class is shed, and once that it is not any more.

@@ -111,6 +111,11 @@ impl Shared {
         }
     }
 
+    /// What stands before the paths of URLs that this process gives out.
+    pub(crate) fn public_url(&self) -> &str {
+        self.config.public_url.trim_end_matches('/')
+    }
+
     pub(crate) fn body_time(&self) -> Duration {
         Duration::from_millis(self.config.body_timeout_ms)
     }

@@ -1,19 +1,29 @@
-//! The last decision about a queue's requests, read by each of them: one atomic load.
+//! The last decision about a queue's requests, read by each of them: one atomic load. And how long the queue is.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use flow::Reason;
 
 /// Open, or shut for a reason. The path of a request reads it, [`crate::pressure`] turns it.
-#[derive(Debug, Default)]
-pub(crate) struct Valve(AtomicU64);
+#[derive(Debug)]
+pub(crate) struct Valve {
+    shut: AtomicU64,
+    wait_s: AtomicU32,
+}
 
 const OPEN: u64 = 0;
+const UNKNOWN: u32 = u32::MAX;
+
+impl Default for Valve {
+    fn default() -> Self {
+        Self { shut: AtomicU64::new(OPEN), wait_s: AtomicU32::new(UNKNOWN) }
+    }
+}
 
 impl Valve {
     /// Why requests are not taken, and after how many seconds it is worth asking again; `None`: they are.
     pub(crate) fn shut(&self) -> Option<(Reason, u32)> {
-        let bits = self.0.load(Ordering::Relaxed);
+        let bits = self.shut.load(Ordering::Relaxed);
         let reason = match bits >> 32 {
             1 => Reason::Alarm,
             2 => Reason::HeldBytes,
@@ -34,7 +44,16 @@ impl Valve {
             };
             reason << 32 | u64::from(seconds)
         });
-        self.0.store(bits, Ordering::Relaxed);
+        self.shut.store(bits, Ordering::Relaxed);
+    }
+
+    /// How long what is taken now is likely to wait in the queue, whole seconds; `None`: not known.
+    pub(crate) fn wait_s(&self) -> Option<u32> {
+        Some(self.wait_s.load(Ordering::Relaxed)).filter(|wait| *wait != UNKNOWN)
+    }
+
+    pub(crate) fn set_wait_s(&self, wait: Option<u32>) {
+        self.wait_s.store(wait.unwrap_or(UNKNOWN), Ordering::Relaxed);
     }
 }
 
@@ -54,5 +73,10 @@ mod tests {
         }
         valve.set(None);
         assert_eq!(valve.shut(), None);
+        assert_eq!(valve.wait_s(), None);
+        for wait in [Some(0), Some(40), None] {
+            valve.set_wait_s(wait);
+            assert_eq!(valve.wait_s(), wait);
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Settings of the storefront.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use model::MarketId;
 use serde::{Deserialize, Serialize};
 
 /// The storefront's limits.
@@ -27,6 +29,21 @@ pub struct Config {
     pub trust_confirmed_s: u32,
     /// Changes of stock and orders by the shop's own servers.
     pub changes: Changes,
+    /// The sample shop in HTML.
+    pub shop: Shop,
+}
+
+/// The part `[storefront.shop]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shop {
+    /// The shop's name, on every page.
+    pub name: String,
+    /// The browser key of each market whose pages take orders and count their visitors. They stand in the pages, for everybody
+    /// to read. The pages of a market without one show articles alone.
+    pub keys: BTreeMap<MarketId, String>,
+    /// The ingress's origin, where it is not that of the pages: `https://in.shop.example`. Empty: the same.
+    pub ingress_url: String,
 }
 
 /// The part `[storefront.changes]`.
@@ -66,7 +83,14 @@ impl Default for Config {
             poll_ms: 500,
             trust_confirmed_s: 300,
             changes: Changes::default(),
+            shop: Shop::default(),
         }
+    }
+}
+
+impl Default for Shop {
+    fn default() -> Self {
+        Self { name: "Millpond".to_owned(), keys: BTreeMap::new(), ingress_url: String::new() }
     }
 }
 

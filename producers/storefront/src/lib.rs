@@ -36,6 +36,7 @@ mod config;
 mod lookup;
 mod routes;
 mod run;
+mod shop;
 mod stock;
 mod stream;
 #[cfg(test)]
@@ -43,5 +44,5 @@ mod tests;
 mod view;
 mod watch;
 
-pub use config::{Changes, Config};
+pub use config::{Changes, Config, Shop};
 pub use run::{Deps, Storefront, run};

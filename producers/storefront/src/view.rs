@@ -53,6 +53,15 @@ impl View {
         Self { order_id: token.order_id, state, terminal, version, accepted_at: token.accepted_at }
     }
 
+    /// `queued`, or the name of the committed state; and why it was rejected, where it was.
+    pub(crate) fn state(&self) -> (&'static str, Option<&'static str>) {
+        match &self.state {
+            ViewState::Queued { state } => (state, None),
+            ViewState::Committed(OrderState::Rejected { reason }) => ("rejected", Some(reason.code())),
+            ViewState::Committed(state) => (state.name(), None),
+        }
+    }
+
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drain::Drain;
+
 /// What keeps a worker from taking more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -64,6 +66,28 @@ pub struct Seen {
     pub oldest: Option<Duration>,
     /// What holds most of them up: the worst of what they say.
     pub limited_by: Option<LimitedBy>,
+}
+
+impl Seen {
+    /// How long a message waits for its turn that joins `waiting` others now: those and what is in hand, at the rate at which
+    /// all workers handle messages. `None` where that can't be told: nobody works, somebody's rate is not known, or workers
+    /// had nothing to do until now, so that their rate says nothing of what they can do.
+    pub fn wait(&self, waiting: u64) -> Option<Duration> {
+        match self.limited_by? {
+            LimitedBy::Idle if waiting == 0 => return Some(Duration::ZERO),
+            LimitedBy::Idle | LimitedBy::Database => return None,
+            LimitedBy::Busy | LimitedBy::Budget => {}
+        }
+        if self.paused > 0 {
+            return None;
+        }
+        let before = waiting.saturating_add(self.in_hand.unwrap_or(0));
+        match Drain::estimate(before, Some(0.0), self.handled_per_s) {
+            Drain::Empty => Some(Duration::ZERO),
+            Drain::In(time) => Some(time),
+            Drain::Growing | Drain::Unknown => None,
+        }
+    }
 }
 
 /// The last heartbeat of each worker, forgotten after a while.
@@ -173,6 +197,24 @@ mod tests {
         assert_eq!(Seen::default().handled_per_s, None, "unknown, not zero");
         roster.heard(7 * SECOND, Beat { handled_per_s: None, ..beat("b", None) });
         assert_eq!(roster.of_queue(7 * SECOND, "q").handled_per_s, None);
+    }
+
+    #[test]
+    fn a_wait_is_told_only_where_the_workers_rate_says_something() {
+        let busy = Seen { workers: 1, handled_per_s: Some(20.0), in_hand: Some(20), limited_by: Some(LimitedBy::Budget), ..Seen::default() };
+        assert_eq!(busy.wait(780), Some(40 * SECOND));
+        assert_eq!(Seen { in_hand: None, ..busy }.wait(0), Some(Duration::ZERO));
+        let idle = Seen { limited_by: Some(LimitedBy::Idle), ..busy };
+        assert_eq!((idle.wait(0), idle.wait(1)), (Some(Duration::ZERO), None));
+        for unknown in [
+            Seen::default(),
+            Seen { handled_per_s: None, ..busy },
+            Seen { handled_per_s: Some(0.0), ..busy },
+            Seen { paused: 1, ..busy },
+            Seen { limited_by: Some(LimitedBy::Database), ..busy },
+        ] {
+            assert_eq!(unknown.wait(5), None, "{unknown:?}");
+        }
     }
 
     #[test]

@@ -156,6 +156,11 @@ impl Problem {
         &self.0.detail
     }
 
+    /// The seconds after which the client is asked to come back, where it is.
+    pub fn seconds(&self) -> Option<u32> {
+        self.0.retry_after
+    }
+
     /// The wrong fields that it names.
     pub fn errors(&self) -> &[FieldError] {
         &self.0.errors

@@ -2,6 +2,7 @@
 
 mod durable;
 mod events;
+mod forms;
 mod keys;
 mod orders;
 mod overload;

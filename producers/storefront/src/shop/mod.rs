@@ -19,10 +19,12 @@
 pub(crate) mod art;
 pub(crate) mod assets;
 pub(crate) mod render;
+mod sites;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;
 
+pub(crate) use sites::Sites;
 pub(crate) use view::Site;
 
 /// The header `Content-Security-Policy` of every page. The ingress may be at another origin: events and orders go there.

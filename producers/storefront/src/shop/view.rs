@@ -5,10 +5,12 @@ use std::sync::Arc;
 use askama::Template;
 use chrono::{DateTime, Utc};
 use events::Band;
-use model::{Money, Sku};
+use model::{CollectionName, MarketId, Money, Sku, StatusToken};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use store::catalogue::{Listing, Product};
 
 use super::{art, assets};
+use crate::view::View;
 
 /// What stays as it is in a segment of a path and in a query's value (RFC 3986's unreserved characters).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -16,7 +18,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 /// The most units that the page's form offers.
 const OFFERED: u32 = 10;
 
-/// What all pages of a shop share. Part of every page, so a change of it makes all of them old.
+/// What all pages of a market share. Part of every page, so a change of it makes all of them old.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Site {
     /// The shop's name.
@@ -25,6 +27,8 @@ pub(crate) struct Site {
     pub(crate) browser_key: String,
     /// The ingress's origin (`https://in.shop.example`), without a slash at its end; empty: that of the page.
     pub(crate) ingress: String,
+    /// The market, where links have to name it (`?market=us`) since neither the host nor a default does.
+    pub(crate) named: Option<MarketId>,
 }
 
 impl Site {
@@ -32,8 +36,38 @@ impl Site {
         assets::url(name)
     }
 
-    fn takes_orders(&self) -> bool {
+    pub(crate) fn takes_orders(&self) -> bool {
         !self.browser_key.is_empty()
+    }
+
+    /// The path of the home page.
+    pub(crate) fn home(&self) -> String {
+        self.link("/")
+    }
+
+    /// The path of an article's page.
+    pub(crate) fn product(&self, sku: &Sku) -> String {
+        self.link(&format!("/products/{}", encoded(sku.as_str())))
+    }
+
+    /// The path of a collection's page.
+    pub(crate) fn collection(&self, name: &CollectionName) -> String {
+        self.link(&format!("/collections/{name}"))
+    }
+
+    /// The path that makes a key for an order, and leads on to [`Site::review`].
+    pub(crate) fn new_order(&self, sku: &Sku, quantity: u32) -> String {
+        self.link(&format!("/order/new?sku={}&quantity={quantity}", encoded(sku.as_str())))
+    }
+
+    /// The path of the page before an order with this key.
+    pub(crate) fn review(&self, sku: &Sku, quantity: u32, key: &str) -> String {
+        self.link(&format!("/order/review?sku={}&quantity={quantity}&key={}", encoded(sku.as_str()), encoded(key)))
+    }
+
+    fn link(&self, path: &str) -> String {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        self.named.as_ref().map_or_else(|| path.to_owned(), |market| format!("{path}{mark}market={market}"))
     }
 }
 
@@ -53,16 +87,19 @@ pub(crate) struct Card {
 }
 
 impl Card {
-    fn href(&self) -> String {
-        product_href(&self.sku)
-    }
-
     fn price(&self) -> String {
         price(self.price)
     }
 
     fn art(&self) -> String {
         art::drawing(self.sku.as_str())
+    }
+}
+
+impl From<Listing> for Card {
+    fn from(listing: Listing) -> Self {
+        let Listing { sku, title, image, price, band } = listing;
+        Self { sku, title, image, price, band }
     }
 }
 
@@ -73,23 +110,41 @@ pub(crate) struct HomeView {
     /// The shop.
     pub(crate) site: Arc<Site>,
     /// The collections that it has, by name.
-    pub(crate) collections: Vec<String>,
+    pub(crate) collections: Vec<CollectionName>,
     /// Some articles.
     pub(crate) items: Vec<Card>,
 }
 
-/// A collection, or a search: `/collections/{name}`, `/search?q=`.
+impl HomeView {
+    /// Of what the store read.
+    pub(crate) fn new(site: Arc<Site>, collections: Vec<CollectionName>, items: Vec<Listing>) -> Self {
+        Self { site, collections, items: items.into_iter().map(Card::from).collect() }
+    }
+}
+
+/// A collection: `/collections/{name}`, and the pages after its first.
 #[derive(Debug, Clone, PartialEq, Template)]
 #[template(path = "collection.html")]
 pub(crate) struct CollectionView {
     /// The shop.
     pub(crate) site: Arc<Site>,
-    /// Its name, as the catalogue has it, or what was searched for.
-    pub(crate) name: String,
+    /// Its name.
+    pub(crate) name: CollectionName,
     /// The articles of this page.
     pub(crate) items: Vec<Card>,
-    /// The URL of the next page, where there is one.
+    /// The cursor of the next page (its parameter `page`), where there is one.
     pub(crate) next: Option<String>,
+}
+
+impl CollectionView {
+    /// Of what the store read.
+    pub(crate) fn new(site: Arc<Site>, name: CollectionName, items: Vec<Listing>, next: Option<String>) -> Self {
+        Self { site, name, items: items.into_iter().map(Card::from).collect(), next }
+    }
+
+    fn next_page(&self, cursor: &str) -> String {
+        self.site.link(&format!("/collections/{}?page={}", self.name, encoded(cursor)))
+    }
 }
 
 /// An article: `/products/{sku}`.
@@ -103,10 +158,16 @@ pub(crate) struct ProductView {
     /// Plain text; a line is a paragraph.
     pub(crate) description: String,
     /// The collections that list it.
-    pub(crate) collections: Vec<String>,
+    pub(crate) collections: Vec<CollectionName>,
 }
 
 impl ProductView {
+    /// Of what the store read.
+    pub(crate) fn new(site: Arc<Site>, product: Product, band: Band) -> Self {
+        let Product { sku, title, description, image, collections, price, .. } = product;
+        Self { site, card: Card { sku, title, image, price, band }, description, collections }
+    }
+
     fn paragraphs(&self) -> impl Iterator<Item = &str> {
         self.description.lines().map(str::trim).filter(|line| !line.is_empty())
     }
@@ -143,7 +204,7 @@ impl ReviewView {
 
     /// Where a new key is made for the same articles.
     fn again(&self) -> String {
-        format!("/order/new?sku={}&quantity={}", encoded(self.card.sku.as_str()), self.quantity)
+        self.site.new_order(&self.card.sku, self.quantity)
     }
 }
 
@@ -184,6 +245,29 @@ pub(crate) struct OrderView {
 const STATES: [&str; 7] = ["queued", "unknown", "reserved", "paid", "confirmed", "released", "rejected"];
 
 impl OrderView {
+    /// Of what is known of the order; `None`: nobody can say now. `text` is the token as the URL has it, `wait_s` how long
+    /// the order was expected to wait when it was accepted.
+    pub(crate) fn new(
+        site: Arc<Site>,
+        (token, text): (&StatusToken, &str),
+        known: Option<&View>,
+        wait_s: Option<u32>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let (state, reason) = known.map_or(("unknown", None), View::state);
+        Self {
+            site,
+            id: token.order_id.to_string(),
+            token: text.to_owned(),
+            state,
+            reason,
+            terminal: known.is_some_and(View::is_terminal),
+            accepted_at: token.accepted_at,
+            wait_s,
+            now,
+        }
+    }
+
     /// The state whose text is shown: an order that checkout has not looked at waits, whatever it is called.
     fn shown(&self) -> &'static str {
         if STATES.contains(&self.state) { self.state } else { "queued" }
@@ -244,19 +328,9 @@ pub(crate) struct ErrorView {
     pub(crate) detail: String,
 }
 
-/// The path of an article's page.
-pub(crate) fn product_href(sku: &Sku) -> String {
-    format!("/products/{}", encoded(sku.as_str()))
-}
-
-/// The path of a collection's page.
-pub(crate) fn collection_href(name: &str) -> String {
-    format!("/collections/{}", encoded(name))
-}
-
 /// A collection's name for people: `winter-sale` is `Winter sale`.
-pub(crate) fn label(name: &str) -> String {
-    let spaced = name.replace('-', " ");
+pub(crate) fn label(name: &CollectionName) -> String {
+    let spaced = name.as_str().replace('-', " ");
     let mut chars = spaced.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + chars.as_str())
 }
