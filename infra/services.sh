@@ -8,6 +8,7 @@
 #                                        PostgreSQL
 #   infra/services.sh env  [--dir DIR] [--replica] [rabbit|postgres|redis …]
 #                                        print `export MILLPOND_TEST_…` lines; fails unless all three, or the named ones, run
+#   infra/services.sh browser            install what tests in a browser need, where it is missing: Chromium and its driver
 #   infra/services.sh down [--dir DIR]   end the processes that `up` started, and remove the directory
 #
 # Without --dir, the directory belongs to this user and this checkout, below ${TMPDIR:-/tmp}. Servers missing from the
@@ -32,7 +33,7 @@ die() { say "$*"; exit 1; }
 # shellcheck source=infra/services/redis.sh
 . "$root/infra/services/redis.sh"
 
-usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 default_dir() {
   local path_sum
@@ -157,6 +158,15 @@ env_replica() {
 	END
 }
 
+browser() {
+  find_browser
+  [ ${#missing[@]} -gt 0 ] || return 0
+  open_dir
+  install_missing
+  find_browser
+  [ ${#missing[@]} = 0 ] || die "installed, but still not found: ${missing[*]}"
+}
+
 print_env() {
   local server
   all_run || die "not all of ${servers[*]} run in $dir: 'infra/services.sh up' starts them"
@@ -201,6 +211,7 @@ dir=${dir:-$(default_dir)}
 case $verb in
   up) up ;;
   env) print_env ;;
+  browser) browser ;;
   down) down ;;
   *) usage ;;
 esac

@@ -13,6 +13,9 @@ fi
 settings=$(infra/services.sh env)
 eval "$settings"
 
+# Some look at the shop's pages in a browser.
+infra/services.sh browser
+
 # The end-to-end tests start the binary itself, and cargo builds a binary only for tests of its own package.
 cargo build -p millpond
 

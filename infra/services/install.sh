@@ -40,6 +40,12 @@ find_programs() {
   redis=$(find_redis) || missing+=(redis-server)
 }
 
+find_browser() {
+  missing=()
+  command -v chromium >/dev/null || missing+=(chromium)
+  command -v chromedriver >/dev/null || missing+=(chromium-driver)
+}
+
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
@@ -47,7 +53,7 @@ as_root() {
 install_missing() {
   local by_hand="apt-get install --no-install-recommends ${missing[*]}" policy=/usr/sbin/policy-rc.d log=$dir/apt.log
   command -v apt-get >/dev/null ||
-    die "not installed: ${missing[*]}. This machine has no apt: install RabbitMQ 3.10+, PostgreSQL 15+ and Redis 7+"
+    die "not installed: ${missing[*]}. This machine has no apt: install RabbitMQ 3.10+, PostgreSQL 15+, Redis 7+, and Chromium with its driver"
   as_root true 2>/dev/null ||
     die "not installed: ${missing[*]}. They need root, and sudo asks for a password. Run: sudo $by_hand"
   say "installing ${missing[*]}"

@@ -3,6 +3,7 @@
 
 mod away;
 mod bad_input;
+mod browser;
 mod kills;
 mod layout;
 mod load;

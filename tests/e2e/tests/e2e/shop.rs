@@ -76,9 +76,32 @@ impl Shop {
         Self::open_in(Parts::Servers, Some(servers), stock, "").await
     }
 
+    /// A shop in one process whose pages take orders from the browsers that they are opened in; `products` is a file of them.
+    pub(crate) async fn open_to_browsers(products: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // Known before it starts: it is part of the origin that the pages' key is for.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let configuration = configuration(None).replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+        let file = folder.path().join("millpond.toml");
+        std::fs::write(&file, &configuration)?;
+        let origin = format!("http://127.0.0.1:{port}");
+        let pages_key = create_key(folder.path(), &["--name", "pages", "--origin", &origin]).await?;
+        std::fs::write(&file, format!("{configuration}[storefront.shop.keys]\nmain = {pages_key:?}\n"))?;
+        Self::start(Parts::Embedded, None, folder, products).await
+    }
+
     async fn open_in(parts: Parts, servers: Option<Servers>, stock: &[(&str, i64)], settings: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("millpond.toml"), configuration(servers.as_ref()) + settings)?;
+        let products = stock.iter().fold("sku,title,price,on_hand\n".to_owned(), |mut file, (sku, units)| {
+            let _ = writeln!(file, "{sku},{sku},10.00,{units}");
+            file
+        });
+        Self::start(parts, servers, folder, &products).await
+    }
+
+    /// In a folder with its configuration.
+    async fn start(parts: Parts, servers: Option<Servers>, folder: TempDir, products: &str) -> Result<Self> {
         let database = match &servers {
             None => format!("sqlite:{}", folder.path().join("millpond-data/millpond.db").display()),
             Some(servers) => servers.database.url().to_owned(),
@@ -88,18 +111,13 @@ impl Shop {
             verb(folder.path(), &["keys", "token"]).await?;
             verb(folder.path(), &["migrate"]).await?;
         }
-        let printed = verb(folder.path(), &["keys", "create", "--name", "test", "--market", "main"]).await?;
-        let api_key = printed.split_whitespace().find(|word| word.starts_with("mp_")).context("a key is printed")?;
-        let products = stock.iter().fold("sku,title,price,on_hand\n".to_owned(), |mut file, (sku, units)| {
-            let _ = writeln!(file, "{sku},{sku},10.00,{units}");
-            file
-        });
+        let api_key = create_key(folder.path(), &["--name", "test"]).await?;
         std::fs::write(folder.path().join("products.csv"), products)?;
         verb(folder.path(), &["import", "products.csv"]).await?;
         let mut shop = Self {
             parts,
             http: Http::new(),
-            api_key: api_key.to_owned(),
+            api_key,
             databases: open_database(database)?,
             processes: BTreeMap::new(),
             urls: BTreeMap::new(),
@@ -291,6 +309,13 @@ pub(crate) fn order_body(sku: &str, quantity: u32) -> Value {
         "lines": [{"sku": sku, "quantity": quantity, "unit_price_minor": 1_000}],
         "total_minor": 1_000 * quantity,
     })
+}
+
+/// Makes a key of the one market.
+async fn create_key(folder: &Path, args: &[&str]) -> Result<String> {
+    let printed = verb(folder, &[&["keys", "create", "--market", "main"], args].concat()).await?;
+    let key = printed.split_whitespace().find(|word| word.starts_with("mp_"));
+    key.map(str::to_owned).context("a key is printed")
 }
 
 /// Runs a verb that must succeed; what it printed.

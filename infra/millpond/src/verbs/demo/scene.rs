@@ -5,6 +5,7 @@ use capacity::Article;
 use flow::Budget;
 use model::Currency;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
+use service::keys::{Entry, KeyKind, Scope};
 use store::Databases;
 use store::catalogue::ProductEdit;
 use store::entity::{order, outbox};
@@ -44,10 +45,12 @@ impl Scene {
             "log.filter=warn".to_owned(),
         ];
         layers.extend_from_slice(set);
-        let settings = Settings::load(None, &layers)?;
+        let mut settings = Settings::load(None, &layers)?;
         service::telemetry::init(&settings.log)?;
         keys::create_token_key(&settings.token_key_file)?;
         let api_key = keys::create(&settings, "demo", MARKET, &[])?.reveal().to_owned();
+        let pages_key = pages_key(&settings)?;
+        settings.storefront.shop.keys.insert(MARKET.parse()?, pages_key);
         let products = products_csv::parse(CATALOGUE.as_bytes(), Currency::from_code(CURRENCY)?).map_err(|bad| {
             anyhow::anyhow!("the sample catalogue: {}", bad.iter().map(ToString::to_string).collect::<String>())
         })?;
@@ -68,6 +71,7 @@ impl Scene {
             self.products.len(),
             self.folder.path().display()
         ));
+        say(&format!("  the shop            {url}/ in a browser: buy something, during the spike too"));
         say("  the shop's side     POST /v1/orders, /v1/page, /v1/track, /v1/identify, /v1/batch");
         say("  the operator's side GET /readyz, /healthz, and in another terminal");
         say(&format!("                      millpond --set data={} queues", self.folder.path().display()));
@@ -105,4 +109,20 @@ impl Scene {
         }
         Ok(rows)
     }
+}
+
+/// A browser's key for the shop's pages, for any origin: a free port is not known yet, and the folder goes with the demo.
+fn pages_key(settings: &Settings) -> anyhow::Result<String> {
+    let (plain, hash) = service::keys::generate();
+    let entry = Entry {
+        name: "pages".to_owned(),
+        hash,
+        market: MARKET.parse()?,
+        kind: KeyKind::Browser,
+        scopes: vec![Scope::Orders, Scope::Events],
+        origins: Vec::new(),
+        expires_at: None,
+    };
+    service::keys::append(&settings.ingress.keys_file, &entry)?;
+    Ok(plain.reveal().to_owned())
 }

@@ -1,0 +1,96 @@
+//! What pages are like: accessible, steady and small.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+use super::driver::{Browser, Look};
+use super::open;
+use crate::shop::Shop;
+
+/// See the README beside it.
+const AXE: &str = include_str!("../../../vendor/axe-core/axe.min.js");
+
+/// Every kind of page, with a name for its picture.
+async fn pages(shop: &Shop) -> Result<Vec<(&'static str, String)>> {
+    let order = shop.accepted_order("look", "MUG-BLUE", 1).await?;
+    shop.outcome(&order).await?;
+    Ok([
+        ("home", "/"),
+        ("collection", "/collections/kitchen"),
+        ("product", "/products/MUG-BLUE"),
+        ("product-low", "/products/BOWL-S"),
+        ("product-out", "/products/BOARD"),
+        ("missing", "/products/NOTHING"),
+        ("review", "/order/review?sku=MUG-BLUE&quantity=2&key=look"),
+        ("review-busy", "/order/review?sku=MUG-BLUE&quantity=2&key=look&busy=7"),
+        ("order", &order.replace("/v1/orders/", "/orders/")),
+        ("order-waits", &(order.replace("/v1/orders/", "/orders/") + "&w=40")),
+    ]
+    .map(|(name, path)| (name, shop.storefront(path)))
+    .into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_has_an_accessibility_violation_or_moves_while_it_loads() -> Result<()> {
+    let mut shop = open().await?;
+    let pages = pages(&shop).await?;
+    let mut wrong = Vec::new();
+    for (dark, phone) in [(false, false), (true, false), (false, true), (true, true)] {
+        let look = Look { dark, phone, ..Look::DESKTOP };
+        let browser = Browser::open(look).await?;
+        for (name, url) in &pages {
+            browser.client.goto(url).await?;
+            ensure!(browser.evaluate("matchMedia('(prefers-color-scheme: dark)').matches").await? == dark);
+            browser.screenshot(name).await?;
+            for fault in [violations(&browser).await?, shifts(&browser).await?, overflow(&browser).await?] {
+                wrong.extend(fault.map(|fault| format!("{name}, {}: {fault}", look.name())));
+            }
+        }
+        browser.close().await?;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    shop.stop().await
+}
+
+/// What axe-core finds.
+async fn violations(browser: &Browser) -> Result<Option<String>> {
+    browser.client.execute(AXE, Vec::new()).await?;
+    let script = "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then((found) => done(\
+        found.violations.map((one) => one.id + ': ' + one.nodes.map((node) => node.html + ' ' + node.failureSummary).join('; '))))";
+    let found = browser.client.execute_async(script, Vec::new()).await?;
+    let found = found.as_array().map_or(&[][..], Vec::as_slice);
+    Ok((!found.is_empty()).then(|| found.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")))
+}
+
+/// Layout shifts since the page began to load.
+async fn shifts(browser: &Browser) -> Result<Option<String>> {
+    let script = "const done = arguments[0]; let sum = 0; const watch = new PerformanceObserver((list) => { \
+        for (const entry of list.getEntries()) sum += entry.value }); \
+        watch.observe({type: 'layout-shift', buffered: true}); \
+        requestAnimationFrame(() => setTimeout(() => done(sum), 100))";
+    let sum = browser.client.execute_async(script, Vec::new()).await?.as_f64().unwrap_or(1.0);
+    Ok((sum > 0.0).then(|| format!("the layout shifted by {sum}")))
+}
+
+/// A page that is wider than the window.
+async fn overflow(browser: &Browser) -> Result<Option<String>> {
+    let wider = browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth").await?;
+    Ok((wider != 0).then(|| format!("{wider} pixels wider than the window")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_page_of_a_visitor_is_below_fifty_kilobytes() -> Result<()> {
+    let mut shop = open().await?;
+    let browser = Browser::open(Look::DESKTOP).await?;
+    browser.client.goto(&shop.storefront("/")).await?;
+    let script = "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))\
+        .map((entry) => [entry.name, entry.transferSize, entry.decodedBodySize])";
+    let loaded = browser.evaluate(script).await?;
+    let entries = loaded.as_array().map_or(&[][..], Vec::as_slice);
+    assert!(entries.len() >= 3, "page, style and script: {loaded}");
+    let bytes: u64 = entries.iter().filter_map(|entry| entry[1].as_u64()).sum();
+    println!("the first page took {bytes} bytes: {loaded}");
+    assert!((1..50_000).contains(&bytes), "{loaded}");
+    browser.close().await?;
+    shop.stop().await
+}
