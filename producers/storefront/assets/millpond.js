@@ -28,8 +28,8 @@
   const visitor = followed ? keep("localStorage", "mp.visitor", read("localStorage", "mp.visitor") || random()) : undefined;
   const utm = new URLSearchParams(location.search).get("utm_campaign");
   const campaign = keep("sessionStorage", "mp.campaign", utm || read("sessionStorage", "mp.campaign")) || undefined;
-  const page = { path: location.pathname, title: document.title, referrer: document.referrer };
   const subject = document.body.dataset;
+  const page = { path: subject.path || location.pathname, title: document.title, referrer: document.referrer };
   let events = [];
   const track = (event) =>
     followed && events.push({ messageId: random(), anonymousId: visitor, timestamp: new Date(), ...event });
@@ -79,7 +79,7 @@
             return say("refused");
           }
           answered = true;
-          const wait = told.wait_s == null ? "" : "&w=" + told.wait_s;
+          const wait = told.wait_s ? "&w=" + told.wait_s : "";
           return location.assign(told.status_url.replace("/v1/orders/", "/orders/") + wait);
         }
         // Not taken, or not known: the same again, later, and not all of us at once.
