@@ -34,6 +34,7 @@
 
 mod config;
 mod lookup;
+mod pages;
 mod routes;
 mod run;
 mod stock;
@@ -43,5 +44,5 @@ mod tests;
 mod view;
 mod watch;
 
-pub use config::{Changes, Config};
+pub use config::{Changes, Config, Host, PublicReads};
 pub use run::{Deps, Storefront, run};
