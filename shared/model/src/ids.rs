@@ -72,6 +72,13 @@ text_type!(
 );
 
 text_type!(
+    /// The name of a collection of products: part of its page's address, so lower case and nothing that has to be escaped.
+    CollectionName, "a collection name", max 64,
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
+    "lower-case letters, digits and -"
+);
+
+text_type!(
     /// The customer as the shop knows them: opaque here, shown to operators, never interpreted.
     CustomerRef, "a customer reference", max 128,
     |c| !c.is_control(),

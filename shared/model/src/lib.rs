@@ -23,7 +23,8 @@ mod text;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use ids::{
-    ClientEventId, CustomerRef, EventId, IdempotencyKey, MarketId, MessageId, RegionName, RegionNumber, Sku, TextError,
+    ClientEventId, CollectionName, CustomerRef, EventId, IdempotencyKey, MarketId, MessageId, RegionName, RegionNumber,
+    Sku, TextError,
 };
 pub use message::{Message, headers};
 pub use money::{Currency, Money, MoneyError};

@@ -5,7 +5,11 @@
 //! `on_hand` alone; units that are reserved and were not found become the shortfall, which is reported and not hidden.
 
 mod change;
+mod cursor;
+mod list;
+mod read;
 mod sql;
+mod words;
 
 use std::collections::HashMap;
 
@@ -16,6 +20,10 @@ use crate::database::Transaction;
 use crate::outbox;
 use crate::regions::Region;
 use change::Change;
+
+pub use cursor::{Cursor, CursorError};
+pub use list::{Listing, Page, Search, list};
+pub use read::{Availability, Product, availability, collections, product};
 
 /// Products of one round trip: far below the binds that either database takes.
 const CHUNK: usize = 500;

@@ -16,7 +16,9 @@ pub struct Model {
     pub title: String,
     /// Shown to shoppers.
     pub description: String,
-    /// An array of names.
+    /// URL of its picture.
+    pub image: Option<String>,
+    /// An array of [`model::CollectionName`].
     #[sea_orm(column_type = "JsonBinary")]
     pub collections: Json,
     /// Whether it is for sale.

@@ -4,7 +4,7 @@ use sea_orm_migration::sea_orm::DbBackend;
 
 /// A word of a step, how PostgreSQL spells it, and how SQLite does. Types of SQLite are those of its STRICT tables; times
 /// are RFC 3339 text in UTC, which sorts like the times do.
-const WORDS: [(&str, &str, &str); 9] = [
+const WORDS: [(&str, &str, &str); 10] = [
     ("{uuid}", "uuid", "BLOB"),
     ("{bytes}", "bytea", "BLOB"),
     ("{time}", "timestamptz", "TEXT"),
@@ -14,6 +14,8 @@ const WORDS: [(&str, &str, &str); 9] = [
     ("{bool}", "boolean", "INTEGER"),
     ("{now}", "now()", "(strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'))"),
     ("{true}", "true", "1"),
+    // Compared byte by byte, as SQLite compares: what begins with a text is a range of such a column.
+    ("{bytewise}", "COLLATE \"C\"", ""),
 ];
 
 /// Statements that only one of them needs.

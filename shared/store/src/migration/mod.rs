@@ -3,6 +3,7 @@
 
 mod analytics;
 mod catalogue;
+mod catalogue_reads;
 mod dialect;
 mod governor;
 mod ops;
@@ -45,6 +46,7 @@ fn steps() -> Vec<Step> {
         parked::STEP,
         stock_flows::STEP,
         outbox_upkeep::STEP,
+        catalogue_reads::STEP,
     ]
 }
 

@@ -1,6 +1,6 @@
 use crate::entity::{
     analytics_progress, campaign_visitors, order, order_line, order_refund, page_event_seen, page_rollup,
-    parked_message, parked_replay, product, product_price, revenue_rollup, revenue_seen, revenue_taken_back, stock,
+    parked_message, parked_replay, product, product_listing, product_price, product_word, revenue_rollup, revenue_seen, revenue_taken_back, stock,
     stock_movement, stock_request,
 };
 use model::{Clock as _, EventId, SystemClock};
@@ -87,6 +87,7 @@ async fn every_entity_fits_its_table() {
         let database = home.migrated().await;
         fits!(database, order, order_line, stock, stock_movement, product, product_price, parked_message);
         fits!(database, page_event_seen, page_rollup, campaign_visitors, revenue_rollup, revenue_seen);
+        fits!(database, product_listing, product_word);
         fits!(database, analytics_progress, parked_replay, order_refund, stock_request, revenue_taken_back);
         assert_eq!(crate::entity::outbox::Entity::find().all(database.read()).await.unwrap(), []);
     }
