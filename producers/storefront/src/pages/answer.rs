@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use cache::{Served, Tag};
 
-use super::accept;
+use super::accept::{self, Form};
 use crate::config::PublicReads;
 
 /// What Fastly, and Varnish with `xkey`, purge by.
@@ -74,20 +74,22 @@ impl Varies {
 }
 
 /// The answer of a `GET` with these headers; of a `HEAD`, too, whose body the router takes away.
-pub(super) fn served(served: &Served, request: &HeaderMap, lifetimes: &Lifetimes, varies: Varies) -> Response {
+pub(super) fn served(
+    served: &Served,
+    request: &HeaderMap,
+    lifetimes: &Lifetimes,
+    (varies, form): (Varies, Form),
+) -> Response {
     let is_held = served.status() == StatusCode::OK
         && accept::joined(request, &header::IF_NONE_MATCH).is_some_and(|held| served.is_held(&held));
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
-    headers.reserve(12);
-    headers.insert(header::CACHE_CONTROL, lifetimes.of(served));
+    headers.reserve(14);
+    kept(headers, served, lifetimes);
     headers.insert(header::ETAG, served.etag().clone());
     headers.insert(header::VARY, varies.header());
-    if let Some(age) = seconds(served.age()) {
-        headers.insert(header::AGE, age);
-    }
-    for (name, value) in served.headers() {
-        headers.insert(name.clone(), value.clone());
+    if form == Form::Json {
+        open(headers);
     }
     let body = served.body();
     if is_held {
@@ -103,6 +105,34 @@ pub(super) fn served(served: &Served, request: &HeaderMap, lifetimes: &Lifetimes
     *response.status_mut() = served.status();
     *response.body_mut() = Body::from(body.clone());
     response
+}
+
+/// `page`, which says that there is nothing, with how long that may be believed.
+pub(super) fn missing(mut page: Response, served: &Served, lifetimes: &Lifetimes, varies: Varies) -> Response {
+    kept(page.headers_mut(), served, lifetimes);
+    let vary = match varies {
+        Varies::ByEncoding => "accept",
+        Varies::ByKey => "accept, authorization",
+    };
+    page.headers_mut().insert(header::VARY, HeaderValue::from_static(vary));
+    page
+}
+
+/// What caches are told of a page that is kept.
+fn kept(headers: &mut HeaderMap, served: &Served, lifetimes: &Lifetimes) {
+    headers.insert(header::CACHE_CONTROL, lifetimes.of(served));
+    if let Some(age) = seconds(served.age()) {
+        headers.insert(header::AGE, age);
+    }
+    for (name, value) in served.headers() {
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// Scripts of any site may read it, as anybody may.
+pub(super) fn open(headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("link"));
 }
 
 fn seconds(age: Duration) -> Option<HeaderValue> {

@@ -77,6 +77,11 @@ impl Markets {
         self.by_id.get(id)
     }
 
+    /// Whether a URL has to say which.
+    pub(crate) fn are_several(&self) -> bool {
+        self.by_id.len() > 1
+    }
+
     /// The market of a request; `named` is its parameter.
     ///
     /// # Errors

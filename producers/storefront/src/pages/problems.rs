@@ -45,6 +45,9 @@ pub(super) fn answer(problem: Problem, headers: &HeaderMap, native: Form) -> Res
         Form::Json => problem.into_response(),
         Form::Html => page(problem),
     };
+    if native == Form::Json {
+        super::answer::open(response.headers_mut());
+    }
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     response
 }

@@ -25,6 +25,9 @@ pub(crate) enum ReadError {
     /// The database's own error.
     #[error("the database can't be read")]
     Database(#[from] DbErr),
+    /// What was read can't be written down.
+    #[error("what was read can't be written as JSON")]
+    Unwritable(#[from] serde_json::Error),
 }
 
 /// The room of one database.
