@@ -29,6 +29,8 @@ pub struct Config {
     pub trust_confirmed_s: u32,
     /// Changes of stock and orders by the shop's own servers.
     pub changes: Changes,
+    /// What everybody may read: products, lists, availability, pages.
+    pub pages: PublicReads,
     /// The sample shop in HTML.
     pub shop: Shop,
 }
@@ -72,6 +74,57 @@ pub struct Changes {
     pub forget_batch: u32,
 }
 
+/// The part `[storefront.pages]`. How long pages are kept here, and how old they may be, stands in `[cache.pages]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PublicReads {
+    /// The market of a read that names none and whose host is none of `hosts`. Empty: the shop's only market; where there are
+    /// several, such a read is refused.
+    pub market: String,
+    /// Markets by the host that a read came to.
+    pub hosts: Vec<Host>,
+    /// Products on one page of a list, 1 to 100. Each is a tag of the page: below `cache.pages.max_tags`.
+    pub page_size: u32,
+    /// A query string at most, bytes as sent.
+    pub max_query_bytes: usize,
+    /// What is searched for at most, bytes of UTF-8.
+    pub max_search_bytes: usize,
+    /// Reads of pages from one database at once. They never take what status and changes are read and written by: beyond it a
+    /// render waits, and its readers get the page before.
+    pub max_reads: usize,
+    /// How long a read waits for its turn, milliseconds.
+    pub read_wait_ms: u64,
+    /// The longest for the reads of one render, milliseconds. Below `cache.pages.render_timeout_ms`.
+    pub read_timeout_ms: u64,
+    /// Reads in a row that a database left without an answer before it is asked by one render at a time, and the others fail at
+    /// once. 1 or more.
+    pub away_after: u32,
+    /// `max-age`: how long a browser shows a page without asking, seconds. A purge does not reach it.
+    pub browser_max_age_s: u32,
+    /// `s-maxage`: how long a CDN serves a page without asking where no purge reaches it, seconds; counted, as `Age` has it,
+    /// from its render here.
+    pub shared_max_age_s: u32,
+    /// `s-maxage` of what is not there, seconds.
+    pub missing_max_age_s: u32,
+    /// `stale-while-revalidate`: how long after that a cache serves it while it asks, seconds.
+    pub stale_while_revalidate_s: u32,
+    /// `stale-if-error`: how long after that a cache serves it where it gets no answer, or a 5xx, seconds.
+    pub stale_if_error_s: u32,
+    /// The values of `Surrogate-Key` and of `Cache-Tag` at most, bytes. A page with more could not be purged, so a CDN is told
+    /// not to keep it. Fastly and Cloudflare take 16 KB, Varnish 8 KB for the whole line (`http_resp_hdr_len`).
+    pub max_tag_bytes: usize,
+}
+
+/// Which market a host is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// As browsers know it, without a port: `us.shop.example`.
+    pub name: String,
+    /// Its market.
+    pub market: MarketId,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -84,6 +137,7 @@ impl Default for Config {
             trust_confirmed_s: 300,
             changes: Changes::default(),
             shop: Shop::default(),
+            pages: PublicReads::default(),
         }
     }
 }
@@ -91,6 +145,38 @@ impl Default for Config {
 impl Default for Shop {
     fn default() -> Self {
         Self { name: "Millpond".to_owned(), keys: BTreeMap::new(), ingress_url: String::new() }
+    }
+}
+
+impl Default for PublicReads {
+    fn default() -> Self {
+        Self {
+            market: String::new(),
+            hosts: Vec::new(),
+            page_size: 24,
+            max_query_bytes: 1_024,
+            max_search_bytes: 128,
+            max_reads: 8,
+            read_wait_ms: 1_000,
+            read_timeout_ms: 2_000,
+            away_after: 3,
+            browser_max_age_s: 0,
+            shared_max_age_s: 60,
+            missing_max_age_s: 10,
+            stale_while_revalidate_s: 10,
+            stale_if_error_s: 60,
+            max_tag_bytes: 7_168,
+        }
+    }
+}
+
+impl PublicReads {
+    pub(crate) fn read_wait(&self) -> Duration {
+        Duration::from_millis(self.read_wait_ms)
+    }
+
+    pub(crate) fn read_timeout(&self) -> Duration {
+        Duration::from_millis(self.read_timeout_ms)
     }
 }
 

@@ -34,6 +34,7 @@
 
 mod config;
 mod lookup;
+mod pages;
 mod routes;
 mod run;
 mod shop;
@@ -44,5 +45,5 @@ mod tests;
 mod view;
 mod watch;
 
-pub use config::{Changes, Config, Shop};
+pub use config::{Changes, Config, Host, PublicReads, Shop};
 pub use run::{Deps, Storefront, run};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use cache::Cache;
+use cache::{Cache, Pages};
 use futures::future::{join, join_all, join3};
 use model::{Clock, MarketId, RegionName, TokenKey};
 use service::keys::ApiKeys;
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::lookup::Lookup;
 use crate::watch::{Watched, look_for_ever};
-use crate::{routes, stock};
+use crate::pages::Public;
+use crate::{pages, routes, shop, stock};
 
 /// What the storefront is given.
 pub struct Deps {
@@ -27,6 +28,8 @@ pub struct Deps {
     pub databases: Arc<Databases>,
     /// Where committed status is looked for first.
     pub cache: Arc<Cache>,
+    /// Where pages are kept; one for all roles of the process.
+    pub pages: Arc<Pages>,
     /// Verifies status URLs; the ingress's is the same.
     pub token_key: TokenKey,
     /// Who may change stock and orders.
@@ -45,6 +48,7 @@ pub struct Deps {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) lookup: Lookup,
+    pub(crate) public: Arc<Public>,
     pub(crate) watched: Watched,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) token_key: TokenKey,
@@ -74,6 +78,7 @@ impl Storefront {
     pub fn new(deps: Deps) -> Self {
         let streams = Arc::new(Semaphore::new(deps.config.max_streams.min(Semaphore::MAX_PERMITS)));
         let changes = Arc::new(Semaphore::new(deps.config.changes.max_in_flight.min(Semaphore::MAX_PERMITS)));
+        let public = Public::new(&deps.config, deps.pages, &deps.markets, &deps.databases);
         // A market whose region is not configured is refused by its requests, as it is by the ingress at its start.
         let region =
             |(market, region): (MarketId, RegionName)| Some((market, deps.databases.by_name(&region)?.clone()));
@@ -81,6 +86,7 @@ impl Storefront {
         let databases = Arc::clone(&deps.databases);
         let shared = Shared {
             lookup: Lookup::new(deps.databases, deps.cache, deps.config.clone(), Arc::clone(&deps.clock)),
+            public,
             config: deps.config,
             keys: deps.keys,
             regions,
@@ -103,7 +109,7 @@ impl Storefront {
 
     /// The routes, for a server of `service::http` (which brings timeouts, request ids and answers to unknown paths).
     pub fn router(&self) -> Router {
-        routes::routes(&self.shared).merge(stock::routes(&self.shared))
+        routes::routes(&self.shared).merge(stock::routes(&self.shared)).merge(pages::routes(&self.shared)).merge(shop::routes(&self.shared))
     }
 
     /// Looks for the orders that streams wait for, follows the keys' file and forgets old answers until the soft stop, which

@@ -75,12 +75,12 @@ impl Asked {
 
 async fn new(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>, uri: Uri, headers: HeaderMap) -> Response {
     let lead_on = || {
-        let site = shared.public.site(asked.market.as_deref(), &uri, &headers)?;
+        let (_, site) = shared.public.market(asked.market.as_deref(), &uri, &headers)?;
         Ok(site.review(&asked.sku()?, asked.quantity()?, &new_key()))
     };
     match lead_on() {
         Ok(location) => see_other(&location),
-        Err(problem) => pages::problem(&shared.public, problem, &headers),
+        Err(problem) => pages::problem(problem, &headers),
     }
 }
 
@@ -92,18 +92,17 @@ async fn review(
 ) -> Response {
     match look(&shared, &asked, &uri, &headers).await {
         Ok(view) => private(&view.site, render::review(&view)),
-        Err(problem) => pages::problem(&shared.public, problem, &headers),
+        Err(problem) => pages::problem(problem, &headers),
     }
 }
 
 async fn look(shared: &Shared, asked: &Asked, uri: &Uri, headers: &HeaderMap) -> Result<ReviewView, Problem> {
-    let public = &shared.public;
-    let site = Arc::clone(public.site(asked.market.as_deref(), uri, headers)?);
+    let (market, site) = shared.public.market(asked.market.as_deref(), uri, headers)?;
     let (sku, quantity, key) = (asked.sku()?, asked.quantity()?, asked.key()?);
-    let (product, availability) = public.product_now(asked.market.as_deref(), uri, headers, &sku).await?;
+    let (product, availability) = shared.public.product_now(market, &sku).await?;
     let band = availability.map_or(Band::Out, |availability| availability.band);
     let card = Card { sku, title: product.title, image: product.image, price: product.price, band };
-    Ok(ReviewView { site, card, quantity, key: key.to_string(), refusal: asked.refusal() })
+    Ok(ReviewView { site: Arc::clone(site), card, quantity, key: key.to_string(), refusal: asked.refusal() })
 }
 
 /// 128 bits that nobody can guess: all keys of a market share one space.

@@ -18,12 +18,14 @@
 
 pub(crate) mod art;
 pub(crate) mod assets;
+mod form;
 pub(crate) mod render;
 mod sites;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;
 
+pub(crate) use form::routes;
 pub(crate) use sites::Sites;
 pub(crate) use view::Site;
 

@@ -30,8 +30,11 @@ pub(super) fn done(done: Done) -> Response {
     response
 }
 
+/// Whoever comes without a key gets another answer at the same URL.
 pub(super) fn stock(stock: &StockAnswer) -> Response {
-    private(Json(stock).into_response())
+    let mut response = private(Json(stock).into_response());
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("authorization"));
+    response
 }
 
 fn private(mut response: Response) -> Response {

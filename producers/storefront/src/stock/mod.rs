@@ -2,7 +2,7 @@
 //!
 //! | route | body | what |
 //! |---|---|---|
-//! | `GET /v1/stock/{sku}` | – | exact numbers |
+//! | `GET /v1/stock/{sku}` | – | exact numbers; without a key a band, which [`crate::pages`] tells |
 //! | `PUT /v1/stock/{sku}` | `{"on_hand": 40}` | an absolute count, promised units included |
 //! | `POST /v1/stock/{sku}/restock` | `{"units": 10}` | goods came in |
 //! | `POST /v1/stock/{sku}/allotments` | `{"give": 500}`, `{"take": 200}`, `{"take": "rest"}` | units lent, or taken back |
@@ -23,7 +23,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use cache::OrderStatus;
@@ -35,6 +35,7 @@ use store::stock::{self, Change, Done, Error, OrderNow, Refusal};
 use store::{Fault, Region};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::pages;
 use crate::run::Shared;
 
 /// Routes of stock, and of what changes an order.
@@ -52,7 +53,15 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
 
 type Answer = Result<Response, Problem>;
 
-async fn look(State(shared): State<Arc<Shared>>, Path(sku): Path<String>, headers: HeaderMap) -> Answer {
+async fn look(
+    State(shared): State<Arc<Shared>>,
+    Path(sku): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return Ok(pages::stock(&shared, &sku, &uri, &headers).await);
+    }
     let caller = Caller::of(&shared, &headers)?;
     let sku = read::sku(&sku)?;
     let _slot = slot(&shared)?;

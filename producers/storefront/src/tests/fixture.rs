@@ -6,25 +6,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Cache, OrderStatus};
+use cache::{Cache, OrderStatus, Pages, PagesConfig};
 use chrono::{DateTime, Utc};
 use events::OrderState;
 use model::{Fingerprint, ManualClock, OrderId, RegionNumber, StatusToken, TokenKey};
 use sea_orm::{ConnectionTrait as _, Value};
 use service::keys::{self, ApiKeys, Entry, KeyKind, Scope};
 use service::{Readiness, Shutdown, Tasks, http};
-use store::{Database, DatabaseConfig, Databases};
+use store::{Database, DatabaseConfig, Databases, Region, RegionConfig};
 use tempfile::TempDir;
 use testkit::http::{Http, Response};
 use testkit::postgres::FreshDatabase;
 
-use crate::{Config, Deps, run};
+use crate::{Config, Deps, PublicReads, run};
 
 pub(super) const ACCEPTED: &str = "2026-11-27T12:00:00Z";
 
 pub(super) struct Fixture {
     pub(super) shutdown: Shutdown,
     pub(super) cache: Arc<Cache>,
+    pub(super) pages: Arc<Pages>,
     pub(super) http: Http,
     databases: Arc<Databases>,
     base: String,
@@ -37,33 +38,107 @@ pub(super) struct Fixture {
 }
 
 pub(super) fn quick() -> Config {
-    Config { poll_ms: 10, lookup_timeout_ms: 20_000, ..Config::default() }
+    let pages = PublicReads {
+        market: "eu".to_owned(),
+        read_wait_ms: 20_000,
+        read_timeout_ms: 20_000,
+        ..PublicReads::default()
+    };
+    Config { poll_ms: 10, lookup_timeout_ms: 20_000, pages, ..Config::default() }
+}
+
+/// What a storefront is opened over.
+struct Over {
+    url: String,
+    cache: cache::Config,
+    /// Whether there is such a database: it is migrated then.
+    exists: bool,
+    postgres: Option<FreshDatabase>,
+    folder: TempDir,
+}
+
+impl Over {
+    fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("test.db").display());
+        Self { url, cache: in_memory(), exists: true, postgres: None, folder }
+    }
+
+    fn url(url: &str, exists: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { url: url.to_owned(), cache: in_memory(), exists, postgres: None, folder }
+    }
+
+    async fn postgres() -> Self {
+        let postgres = FreshDatabase::create().await.unwrap();
+        let over = Self::url(postgres.url(), true);
+        Self { postgres: Some(postgres), ..over }
+    }
+}
+
+/// Nothing is late because the machine is.
+pub(super) fn patient() -> PagesConfig {
+    PagesConfig {
+        wait_ms: 60_000,
+        lease_ms: 60_000,
+        render_timeout_ms: 60_000,
+        turn_wait_ms: 60_000,
+        ..PagesConfig::default()
+    }
+}
+
+fn in_memory() -> cache::Config {
+    cache::Config { pages: patient(), ..cache::Config::default() }
 }
 
 pub(super) async fn both(config: Config) -> [Fixture; 2] {
-    let folder = tempfile::tempdir().unwrap();
-    let file = format!("sqlite:{}", folder.path().join("test.db").display());
-    let postgres = FreshDatabase::create().await.unwrap();
-    let url = postgres.url().to_owned();
-    let sqlite = open(&file, config.clone(), folder, None, true).await;
-    [sqlite, open(&url, config, tempfile::tempdir().unwrap(), Some(postgres), true).await]
+    [open(Over::sqlite(), config.clone()).await, open(Over::postgres().await, config).await]
+}
+
+/// Over PostgreSQL, with a page cache of these settings.
+pub(super) async fn on_postgres(config: Config, pages: PagesConfig) -> Fixture {
+    let cache = cache::Config { pages, ..cache::Config::default() };
+    open(Over { cache, ..Over::postgres().await }, config).await
+}
+
+/// Over SQLite, with a page cache of these settings.
+pub(super) async fn on_sqlite(config: Config, pages: PagesConfig) -> Fixture {
+    let cache = cache::Config { pages, ..cache::Config::default() };
+    open(Over { cache, ..Over::sqlite() }, config).await
+}
+
+/// Three processes over one PostgreSQL and one Redis.
+pub(super) async fn replicas(config: Config, pages: PagesConfig) -> [Fixture; 3] {
+    // A busy machine is not what they are asked about.
+    let (command_timeout_ms, connect_timeout_ms) = (5_000, 5_000);
+    let (url, key_prefix) = (testkit::redis::url().into(), testkit::redis::key_prefix());
+    let cache =
+        cache::Config { url, key_prefix, command_timeout_ms, connect_timeout_ms, pages, ..cache::Config::default() };
+    let first = open(Over { cache: cache.clone(), ..Over::postgres().await }, config.clone()).await;
+    let url = first.postgres.as_ref().unwrap().url().to_owned();
+    let others = [(); 2].map(|()| open(Over { cache: cache.clone(), ..Over::url(&url, true) }, config.clone()));
+    let [second, third] = others;
+    [first, second.await, third.await]
 }
 
 /// Over a database that nobody will ever reach.
 pub(super) async fn without_database(config: Config) -> Fixture {
-    open("postgres://nobody@127.0.0.1:1/nothing", config, tempfile::tempdir().unwrap(), None, false).await
+    open(Over::url("postgres://nobody@127.0.0.1:1/nothing", false), config).await
 }
 
-async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<FreshDatabase>, migrated: bool) -> Fixture {
+async fn open(over: Over, config: Config) -> Fixture {
+    let Over { url, cache: cache_config, exists: migrated, postgres, folder } = over;
     let mut store = store::Config::default();
     // Patience where there is a database: a machine that compiles beside the tests is slow.
     let acquire_timeout_ms = if migrated { 30_000 } else { 500 };
-    store.database.insert("main".to_owned(), DatabaseConfig { acquire_timeout_ms, ..DatabaseConfig::at(url) });
+    store.database.insert("main".to_owned(), DatabaseConfig { acquire_timeout_ms, ..DatabaseConfig::at(&url) });
+    store.region.push(RegionConfig { name: "america".parse().unwrap(), number: RegionNumber(2), database: "main".to_owned() });
     let databases = Arc::new(Databases::open(&store).unwrap());
     if migrated {
         store::migrate(databases.analytics()).await.unwrap();
     }
-    let cache = Arc::new(Cache::open(&cache::Config::default()).await.unwrap());
+    let cache = Arc::new(Cache::open(&cache_config).await.unwrap());
+    let pages = Pages::new(Arc::clone(&cache), &cache_config.pages);
     let key = TokenKey::new([7; 32]).unwrap();
     let keys_file = folder.path().join("keys.toml");
     let api_keys = keys_of(&keys_file);
@@ -76,10 +151,14 @@ async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<Fresh
         config,
         databases: Arc::clone(&databases),
         cache: Arc::clone(&cache),
+        pages: Arc::clone(&pages),
         token_key: key.clone(),
         keys: ApiKeys::open(&keys_file).unwrap(),
         keys_reload: Duration::from_mins(1),
-        markets: BTreeMap::from([("eu".parse().unwrap(), "main".parse().unwrap())]),
+        markets: BTreeMap::from([
+            ("eu".parse().unwrap(), "main".parse().unwrap()),
+            ("us".parse().unwrap(), "america".parse().unwrap()),
+        ]),
         clock: clock.clone(),
         readiness: Readiness::new(shutdown.clone()),
     };
@@ -88,6 +167,7 @@ async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<Fresh
     Fixture {
         shutdown,
         cache,
+        pages,
         http: Http::new(),
         databases,
         base,
@@ -174,6 +254,10 @@ impl Fixture {
         let tx = self.database().begin().await.unwrap();
         tx.execute_raw(self.database().statement(sql, values)).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    pub(super) fn region(&self, name: &str) -> &Region {
+        self.databases.by_name(&name.parse().unwrap()).unwrap()
     }
 
     pub(super) fn database(&self) -> &Database {

@@ -1,4 +1,8 @@
 mod changes;
 mod fixture;
+mod public;
+mod semantics;
+mod shelf;
+mod spike;
 mod status;
 mod stream;

@@ -1,0 +1,197 @@
+//! What everybody may read, rendered once and kept: products, lists and availability.
+//!
+//! | route | what |
+//! |---|---|
+//! | `GET /v1/products/{sku}` | a product with its price, its version for `If-Match`, and whether it is there |
+//! | `GET /v1/products?collection=&q=&page=` | products by title; `next` of the answer, and `Link: …; rel="next"`, lead on |
+//! | `GET /v1/stock/{sku}` | `in`, `low` or `out` for whoever comes without a key |
+//!
+//! # Decisions
+//! - **The market is in the URL**: `?market=ID`, else the host ([`Host`](crate::Host)), else the one that is configured
+//!   ([`market`]). Where the visitor is decides nothing, so any cache between keeps one answer for one URL.
+//! - **One answer for everybody.** No cookie is read or set, and no key changes a public answer; the one path that has both, stock,
+//!   says `Vary: Authorization`.
+//! - **Canonical keys.** Parameters that a path does not know, their order, case and blanks of a search make no new page.
+//! - **No number of units** is told without a key: a band, and no version that counts sales.
+//! - **What is rendered is as new as the last purge**: read from the primary, or a replica that has passed its position. A list of
+//!   a lagging replica would be kept as new, and hide the change for its whole life.
+//!
+//! # Isolation
+//! Renders read within a [`room`] of their database: bounded, with time-outs of their own, and of the primary's connections for
+//! reads half at most. The status of orders and changes of stock have other permits. While a database hangs, its pages are served
+//! from the cache within their bounds, and a reader without one waits for one time-out at most. A flood of other URLs meets the caps
+//! of [`cache::Pages`]: its bytes, renders and waits.
+
+mod accept;
+mod answer;
+mod json;
+pub(crate) mod market;
+mod problems;
+mod query;
+mod read;
+mod room;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use axum::routing::get;
+use cache::{Encodings, PageError, Pages, Served};
+use model::{MarketId, RegionName, Sku};
+use service::Problem;
+use store::catalogue::{self, Availability};
+use store::{Databases, Reads};
+
+use crate::config::{Config, PublicReads};
+use crate::run::Shared;
+use crate::shop::{Site, Sites};
+use accept::Form;
+use answer::{Lifetimes, Varies};
+use market::{Market, Markets};
+use query::Parameters;
+pub(crate) use problems::INVALID_QUERY;
+use read::{List, Read};
+
+/// What public reads share.
+#[derive(Debug)]
+pub(crate) struct Public {
+    pages: Arc<Pages>,
+    markets: Markets,
+    lifetimes: Lifetimes,
+    sites: Sites,
+    config: PublicReads,
+}
+
+impl Public {
+    pub(crate) fn new(
+        config: &Config,
+        pages: Arc<Pages>,
+        markets: &BTreeMap<MarketId, RegionName>,
+        databases: &Databases,
+    ) -> Arc<Self> {
+        let ids = markets.keys();
+        let markets = Markets::new(markets.iter(), databases, &config.pages);
+        Arc::new(Self {
+            pages,
+            sites: Sites::new(&config.shop, ids, |market| markets.has_to_be_named(market)),
+            markets,
+            lifetimes: Lifetimes::new(&config.pages),
+            config: config.pages.clone(),
+        })
+    }
+
+    /// The market of a request, and what its pages share; `named` is the parameter `market`.
+    ///
+    /// # Errors
+    /// 400 where there is none.
+    pub(crate) fn market(
+        &self,
+        named: Option<&str>,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(&Arc<Market>, &Arc<Site>), Problem> {
+        let market = self.markets.of(named, uri, headers)?;
+        Ok((market, self.sites.of(&market.id)))
+    }
+
+    /// A product as it is now, for a page that nobody keeps; read in the market's room as renders are.
+    ///
+    /// # Errors
+    /// 404 where there is none, 503 where it can't be read.
+    pub(crate) async fn product_now(
+        &self,
+        market: &Market,
+        sku: &Sku,
+    ) -> Result<(catalogue::Product, Option<Availability>), Problem> {
+        let region = &market.region;
+        let reading = async {
+            let reader = region.reader_at(Reads::Listing, None);
+            let Some(product) = catalogue::product(&reader, region.number, sku).await? else { return Ok(None) };
+            Ok(Some((product, catalogue::availability(&reader, region.number, sku).await?)))
+        };
+        let read = market.room.read(reading).await.map_err(|error| problems::unread(&error))?;
+        read.ok_or_else(|| problems::missing("product"))
+    }
+
+    /// From the cache, or rendered.
+    async fn read(self: &Arc<Self>, market: &Arc<Market>, read: Read, accept: Encodings) -> Result<Served, PageError> {
+        let (key, tags) = (read.key(&market.id), read.tags(&market.region.name));
+        let (public, market) = (Arc::clone(self), Arc::clone(market));
+        self.pages.get_or_render(&key, &tags, accept, move || read.render(market, public)).await
+    }
+
+    /// The answer to a `GET` of `uri`; `read` says what its parameters ask for.
+    async fn answer(
+        self: &Arc<Self>,
+        uri: &Uri,
+        headers: &HeaderMap,
+        varies: Varies,
+        read: impl FnOnce(&Parameters) -> Result<Read, Problem>,
+    ) -> Response {
+        let form = Form::of_path(uri.path());
+        let asked = Parameters::read(uri, &self.config).and_then(|parameters| {
+            let market = self.markets.of(parameters.market.as_deref(), uri, headers)?;
+            Ok((market, read(&parameters)?))
+        });
+        let (market, read) = match asked {
+            Ok(asked) => asked,
+            Err(problem) => return problems::answer(problem, headers, form),
+        };
+        let noun = read.noun();
+        match self.read(market, read, accept::encodings(headers)).await {
+            Ok(served) if served.status().is_success() => {
+                answer::served(&served, headers, &self.lifetimes, (varies, form))
+            }
+            Ok(served) => {
+                let page = problems::answer(problems::missing(noun), headers, form);
+                answer::missing(page, &served, &self.lifetimes, varies)
+            }
+            Err(error) => problems::answer(problems::unrendered(&error), headers, form),
+        }
+    }
+}
+
+/// Routes of what everybody may read.
+pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/products", get(list).fallback(problems::method_not_allowed))
+        .route("/v1/products/{sku}", get(product).fallback(problems::method_not_allowed))
+        .with_state(Arc::clone(shared))
+}
+
+/// A problem of a page that people look at, as a page unless the client asks for JSON.
+pub(crate) fn problem(problem: Problem, headers: &HeaderMap) -> Response {
+    problems::answer(problem, headers, Form::Html)
+}
+
+/// A segment of the path, unless it is no UTF-8.
+type Segment = Result<Path<String>, PathRejection>;
+
+/// A SKU that none can have is one that is not there.
+fn sku(segment: Segment) -> Result<Sku, Problem> {
+    let sku = segment.ok().and_then(|Path(sku)| sku.parse().ok());
+    sku.ok_or_else(|| problems::missing("product"))
+}
+
+async fn product(State(shared): State<Arc<Shared>>, segment: Segment, uri: Uri, headers: HeaderMap) -> Response {
+    let read = |_: &Parameters| sku(segment).map(Read::Product);
+    shared.public.answer(&uri, &headers, Varies::ByEncoding, read).await
+}
+
+async fn list(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response {
+    let config = &shared.public.config;
+    let read = |asked: &Parameters| {
+        Ok(Read::List(List { collection: asked.collection()?, q: asked.search(config)?, after: asked.page()? }))
+    };
+    shared.public.answer(&uri, &headers, Varies::ByEncoding, read).await
+}
+
+/// `GET /v1/stock/{sku}` of whoever comes without a key.
+pub(crate) async fn stock(shared: &Shared, segment: &str, uri: &Uri, headers: &HeaderMap) -> Response {
+    let read = |_: &Parameters| segment.parse().map(Read::Stock).map_err(|_| problems::missing("product"));
+    shared.public.answer(uri, headers, Varies::ByKey, read).await
+}

@@ -1,0 +1,170 @@
+//! Many readers at once, and a database that does not answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache::PagesConfig;
+use futures::future::join_all;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::fixture::{Fixture, on_postgres, on_sqlite, patient, quick, replicas};
+use super::shelf::edit;
+use crate::{Config, PublicReads};
+
+const PATH: &str = "/v1/products/MUG";
+const READERS: usize = 1_000;
+
+/// What each of many readers got, and after how long.
+async fn readers(replicas: &[Fixture; 3]) -> Vec<(u16, String, Duration)> {
+    let mut readers = JoinSet::new();
+    for reader in 0..READERS {
+        let replica = &replicas[reader % 3];
+        let (http, url) = (replica.http.clone(), format!("{}{PATH}", replica.base()));
+        readers.spawn(async move {
+            let begin = Instant::now();
+            let answer = http.get(&url).await.unwrap();
+            (answer.status.as_u16(), answer.json()["price"]["minor"].to_string(), begin.elapsed())
+        });
+    }
+    readers.join_all().await
+}
+
+fn renders(replicas: &[Fixture; 3]) -> u64 {
+    replicas.iter().map(|replica| replica.pages.stats().renders).sum()
+}
+
+/// Holds every read of products for as long as it lives.
+async fn hold(fixture: &Fixture) -> store::Transaction {
+    let held = fixture.database().begin().await.unwrap();
+    let lock = fixture.database().statement("LOCK TABLE products IN ACCESS EXCLUSIVE MODE", []);
+    sea_orm::ConnectionTrait::execute_raw(&held, lock).await.unwrap();
+    held
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_readers_of_a_cold_page_on_three_replicas_cost_one_render() {
+    let replicas = replicas(quick(), patient()).await;
+    replicas[0].shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
+    let held = hold(&replicas[0]).await;
+    let (answers, ()) = tokio::join!(readers(&replicas), async {
+        // All of them are there before the one render can end.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        held.commit().await.unwrap();
+    });
+    assert!(answers.iter().all(|(status, price, _)| *status == 200 && price == "1450"), "{answers:?}");
+    assert_eq!(renders(&replicas), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_purge_under_load_one_render_shows_the_change_and_nobody_waits_for_two_or_gets_an_error() {
+    let replicas = replicas(quick(), PagesConfig { grace_ms: 10_000, ..patient() }).await;
+    replicas[0].shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
+    for replica in &replicas {
+        assert_eq!(replica.get(PATH).await.json()["price"]["minor"], 1_450);
+    }
+    replicas[0].shelve(&[edit("MUG", "Blue mug", 1_600)]).await;
+    let render = Duration::from_millis(500);
+    let held = hold(&replicas[0]).await;
+    let began = Instant::now();
+    replicas[0].purge("MUG").await;
+    for replica in &replicas[1..] {
+        replica.told("MUG");
+    }
+    let (answers, ()) = tokio::join!(readers(&replicas), async {
+        tokio::time::sleep_until(began + render).await;
+        held.commit().await.unwrap();
+    });
+    assert!(answers.iter().all(|(status, ..)| *status == 200), "{answers:?}");
+    let slowest = answers.iter().map(|(.., took)| *took).max().unwrap();
+    assert!(slowest < began.elapsed(), "nobody waited for longer than the one render and the load took: {slowest:?}");
+    for replica in &replicas {
+        replica.until(PATH, |answer| answer.json()["price"]["minor"] == 1_600).await;
+    }
+    assert_eq!(renders(&replicas), 2, "one before, and one for all after the purge");
+}
+
+fn impatient() -> Config {
+    let pages = PublicReads { read_timeout_ms: 300, read_wait_ms: 300, max_reads: 2, ..quick().pages };
+    Config { pages, ..quick() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_hangs_kept_pages_are_served_and_nothing_else_is_kept_waiting() {
+    // Looked after at each read: all of these try to render.
+    let pages = PagesConfig { trust_ms: 0, grace_ms: 0, max_age_s: 1, ..PagesConfig::default() };
+    let fixture = on_postgres(impatient(), pages).await;
+    fixture.shelve(&[edit("MUG", "Blue mug", 1_450), edit("CUP", "Blue cup", 950)]).await;
+    fixture.commit("a", "confirmed", None).await;
+    assert_eq!(fixture.get(PATH).await.status, 200);
+    let held = hold(&fixture).await;
+    fixture.purge("MUG").await;
+    for _ in 0..20 {
+        let begin = Instant::now();
+        let answer = fixture.get(PATH).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["price"]["minor"]), (200, &1_450.into()));
+        assert!(begin.elapsed() < Duration::from_millis(2_000), "one render's time-out: {:?}", begin.elapsed());
+    }
+    // Who has no page to show says so within one time-out, and at once when it is known.
+    for _ in 0..5 {
+        let answer = fixture.get("/v1/products/CUP").await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (503, &"page_unavailable".into()));
+        assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+    // Neither status nor changes of stock wait behind them.
+    let flood = join_all((0..50).map(|n| fixture.until_503(n)));
+    let others = async {
+        for _ in 0..10 {
+            assert_eq!(fixture.get(&fixture.path("a", "body", "")).await.json()["state"], "confirmed");
+            let key = format!("Bearer {}", fixture.api_keys.server);
+            assert_eq!(fixture.get_with("/v1/stock/MUG", &[("authorization", &key)]).await.status, 200);
+        }
+    };
+    let begin = Instant::now();
+    let (_, ()) = tokio::join!(flood, others);
+    assert!(begin.elapsed() < Duration::from_secs(20));
+    held.commit().await.unwrap();
+    fixture.until("/v1/products/CUP", |answer| answer.status == 200).await;
+}
+
+impl Fixture {
+    /// The broker tells this process what another one purged.
+    fn told(&self, sku: &str) {
+        let region = &self.region("main").name;
+        let tag = cache::Tag::product(region, &sku.parse().unwrap());
+        self.pages.purged(&[tag]);
+    }
+
+    async fn until_503(&self, n: usize) {
+        let answer = self.get(&format!("/v1/products/FLOOD-{n}")).await;
+        assert_eq!(answer.status, 503);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_urls_is_bounded_in_memory_and_the_hot_page_stays() {
+    let pages = PagesConfig { memory_bytes: 1 << 20, ..patient() };
+    let fixture = Arc::new(on_sqlite(quick(), pages).await);
+    fixture.shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
+    let mut flood = JoinSet::new();
+    for part in 0..8 {
+        let fixture = Arc::clone(&fixture);
+        flood.spawn(async move {
+            for n in 0..1_000 {
+                let url = match n % 3 {
+                    0 => format!("/v1/products/FLOOD-{part}-{n}"),
+                    1 => format!("/v1/products?q=flood{part}x{n}"),
+                    _ => format!("/v1/stock/FLOOD-{part}-{n}"),
+                };
+                let status = fixture.get(&url).await.status.as_u16();
+                assert!([200, 404].contains(&status), "{url}: {status}");
+                assert_eq!(fixture.get(PATH).await.status, 200);
+            }
+        });
+    }
+    flood.join_all().await;
+    let stats = fixture.pages.stats();
+    assert!(stats.bytes <= 1 << 20 && stats.pages < 2_500, "{stats:?}");
+    assert!(stats.fresh > 7_000, "the page that everybody reads was not thrown out: {stats:?}");
+}
