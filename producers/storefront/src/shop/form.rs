@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
@@ -73,8 +74,12 @@ impl Asked {
     }
 }
 
-async fn new(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>, uri: Uri, headers: HeaderMap) -> Response {
+/// The query, unless it is none that can be read.
+type Asking = Result<Query<Asked>, QueryRejection>;
+
+async fn new(State(shared): State<Arc<Shared>>, asking: Asking, uri: Uri, headers: HeaderMap) -> Response {
     let lead_on = || {
+        let asked = readable(asking)?;
         let (_, site) = shared.public.market(asked.market.as_deref(), &uri, &headers)?;
         Ok(site.review(&asked.sku()?, asked.quantity()?, &new_key()))
     };
@@ -84,19 +89,19 @@ async fn new(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>, uri:
     }
 }
 
-async fn review(
-    State(shared): State<Arc<Shared>>,
-    Query(asked): Query<Asked>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    match look(&shared, &asked, &uri, &headers).await {
+async fn review(State(shared): State<Arc<Shared>>, asking: Asking, uri: Uri, headers: HeaderMap) -> Response {
+    match look(&shared, asking, &uri, &headers).await {
         Ok(view) => private(&view.site, render::review(&view)),
         Err(problem) => pages::problem(problem, &headers),
     }
 }
 
-async fn look(shared: &Shared, asked: &Asked, uri: &Uri, headers: &HeaderMap) -> Result<ReviewView, Problem> {
+fn readable(asking: Asking) -> Result<Asked, Problem> {
+    asking.map(|Query(asked)| asked).map_err(|error| wrong(error.body_text()))
+}
+
+async fn look(shared: &Shared, asking: Asking, uri: &Uri, headers: &HeaderMap) -> Result<ReviewView, Problem> {
+    let asked = readable(asking)?;
     let (market, site) = shared.public.market(asked.market.as_deref(), uri, headers)?;
     let (sku, quantity, key) = (asked.sku()?, asked.quantity()?, asked.key()?);
     let (product, availability) = shared.public.product_now(market, &sku).await?;

@@ -1,5 +1,6 @@
 mod changes;
 mod fixture;
+mod forms;
 mod public;
 mod semantics;
 mod shelf;
