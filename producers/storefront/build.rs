@@ -50,6 +50,7 @@ fn asset(file: &Path, out: &Path) -> Result<String, Box<dyn Error>> {
     for (encoding, bytes) in [("body", body), ("gzip", gzip), ("brotli", brotli)] {
         let path = out.join(format!("{stem}.{extension}.{encoding}"));
         fs::write(&path, bytes)?;
+        let path = path.to_str().ok_or("the target folder's path is not UTF-8")?;
         write!(row, ", {encoding}: include_bytes!({path:?})")?;
     }
     Ok(row + " },\n")
