@@ -109,7 +109,8 @@ impl Storefront {
 
     /// The routes, for a server of `service::http` (which brings timeouts, request ids and answers to unknown paths).
     pub fn router(&self) -> Router {
-        routes::routes(&self.shared).merge(stock::routes(&self.shared)).merge(pages::routes(&self.shared)).merge(shop::routes(&self.shared))
+        let shared = &self.shared;
+        routes::routes(shared).merge(stock::routes(shared)).merge(pages::routes(shared)).merge(shop::routes(shared))
     }
 
     /// Looks for the orders that streams wait for, follows the keys' file and forgets old answers until the soft stop, which

@@ -87,6 +87,12 @@ pub(crate) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<st
     }
 }
 
+/// Whether `If-None-Match` names `etag`, which has its quotes: compared weakly (RFC 9110, section 13.1.2).
+pub(crate) fn names(if_none_match: &str, etag: &str) -> bool {
+    let held = |candidate: &str| candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate) == etag;
+    if_none_match.split(',').map(str::trim).any(held)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
