@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::lookup::Lookup;
-use crate::watch::{Watched, look_for_ever};
 use crate::pages::Public;
+use crate::watch::{Watched, look_for_ever};
 use crate::{pages, routes, shop, stock};
 
 /// What the storefront is given.

@@ -114,7 +114,9 @@ mod tests {
             assert_eq!(asks(&["application/problem+json;q=0.5, text/html;q=0.4"], native), Form::Json);
             assert_eq!(asks(&["application/json;q=0.2", "TEXT/HTML ; Q=0.3"], native), Form::Html);
             assert_eq!(asks(&["text/html;q=0, */*"], native), Form::Json);
-            for indifferent in [&[][..], &["*/*"], &["image/png"], &["application/*, text/*"], &["text/html, application/json"]] {
+            for indifferent in
+                [&[][..], &["*/*"], &["image/png"], &["application/*, text/*"], &["text/html, application/json"]]
+            {
                 assert_eq!(asks(indifferent, native), native, "{indifferent:?}");
             }
         }

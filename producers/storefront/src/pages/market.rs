@@ -106,7 +106,8 @@ impl Markets {
         };
         by_host.or(self.default.as_ref()).ok_or_else(|| {
             let known = self.known();
-            let detail = format!("the shop has several markets ({known}), and this host is none's: name one, as in ?market=ID");
+            let detail =
+                format!("the shop has several markets ({known}), and this host is none's: name one, as in ?market=ID");
             Problem::new(INVALID_QUERY, detail)
         })
     }

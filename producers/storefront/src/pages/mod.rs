@@ -52,8 +52,8 @@ use axum::routing::get;
 use cache::{Encodings, PageError, Pages, Served};
 use model::{MarketId, RegionName, Sku};
 use service::Problem;
-use store::catalogue::{self, Availability};
 use store::Databases;
+use store::catalogue::{self, Availability};
 
 use crate::config::{Config, PublicReads, Shop};
 use crate::run::Shared;

@@ -53,12 +53,7 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
 
 type Answer = Result<Response, Problem>;
 
-async fn look(
-    State(shared): State<Arc<Shared>>,
-    Path(sku): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Answer {
+async fn look(State(shared): State<Arc<Shared>>, Path(sku): Path<String>, uri: Uri, headers: HeaderMap) -> Answer {
     if !headers.contains_key(header::AUTHORIZATION) {
         return Ok(pages::stock(&shared, &sku, &uri, &headers).await);
     }

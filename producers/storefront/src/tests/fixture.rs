@@ -132,7 +132,11 @@ async fn open(over: Over, config: Config) -> Fixture {
     // Patience where there is a database: a machine that compiles beside the tests is slow.
     let acquire_timeout_ms = if migrated { 30_000 } else { 500 };
     store.database.insert("main".to_owned(), DatabaseConfig { acquire_timeout_ms, ..DatabaseConfig::at(&url) });
-    store.region.push(RegionConfig { name: "america".parse().unwrap(), number: RegionNumber(2), database: "main".to_owned() });
+    store.region.push(RegionConfig {
+        name: "america".parse().unwrap(),
+        number: RegionNumber(2),
+        database: "main".to_owned(),
+    });
     let databases = Arc::new(Databases::open(&store).unwrap());
     if migrated {
         store::migrate(databases.analytics()).await.unwrap();
