@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use axum::Router;
 use cache::Cache;
-use futures::future::{join, join_all, join3};
+use futures::future::{join, join_all, join4};
 use model::{Clock, MarketId, RegionName, TokenKey};
 use service::keys::ApiKeys;
 use service::{Condition, Readiness, Shutdown, Tasks, http};
+use store::catalogue::forget_prices;
 use store::{Databases, Region, stock as flows};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::lookup::Lookup;
 use crate::watch::{Watched, look_for_ever};
-use crate::{routes, stock};
+use crate::{catalogue, routes, stock};
 
 /// What the storefront is given.
 pub struct Deps {
@@ -29,7 +30,7 @@ pub struct Deps {
     pub cache: Arc<Cache>,
     /// Verifies status URLs; the ingress's is the same.
     pub token_key: TokenKey,
-    /// Who may change stock and orders.
+    /// Who may change stock, orders and the catalogue.
     pub keys: ApiKeys,
     /// How often the keys' file is looked at.
     pub keys_reload: Duration,
@@ -54,6 +55,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// Places of changes in flight.
     pub(crate) changes: Arc<Semaphore>,
+    /// Places of edits of products in flight.
+    pub(crate) edits: Arc<Semaphore>,
+    /// Places of imports in flight.
+    pub(crate) imports: Arc<Semaphore>,
     pub(crate) tasks: Tasks,
     /// Ends every stream.
     pub(crate) stop: CancellationToken,
@@ -72,8 +77,11 @@ impl Storefront {
     /// Registers the role's condition (`storefront.started`), not ready yet. A database that is away is not among the
     /// conditions: what the cache knows is still answered, and taking every replica out of service helps nobody.
     pub fn new(deps: Deps) -> Self {
-        let streams = Arc::new(Semaphore::new(deps.config.max_streams.min(Semaphore::MAX_PERMITS)));
-        let changes = Arc::new(Semaphore::new(deps.config.changes.max_in_flight.min(Semaphore::MAX_PERMITS)));
+        let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let streams = places(deps.config.max_streams);
+        let changes = places(deps.config.changes.max_in_flight);
+        let edits = places(deps.config.catalogue.max_in_flight);
+        let imports = places(deps.config.catalogue.imports_in_flight);
         // A market whose region is not configured is refused by its requests, as it is by the ingress at its start.
         let region =
             |(market, region): (MarketId, RegionName)| Some((market, deps.databases.by_name(&region)?.clone()));
@@ -86,6 +94,8 @@ impl Storefront {
             regions,
             clock: deps.clock,
             changes,
+            edits,
+            imports,
             tasks: Tasks::new(),
             watched: Watched::default(),
             streams,
@@ -103,15 +113,20 @@ impl Storefront {
 
     /// The routes, for a server of `service::http` (which brings timeouts, request ids and answers to unknown paths).
     pub fn router(&self) -> Router {
-        routes::routes(&self.shared).merge(stock::routes(&self.shared))
+        routes::routes(&self.shared).merge(stock::routes(&self.shared)).merge(catalogue::routes(&self.shared))
     }
 
-    /// Looks for the orders that streams wait for, follows the keys' file and forgets old answers until the soft stop, which
-    /// also ends the streams.
+    /// Looks for the orders that streams wait for, follows the keys' file and forgets old answers and prices until the soft
+    /// stop, which also ends the streams.
     pub async fn maintain(&self, shutdown: Shutdown) {
         self.started.ready();
         let Shared { lookup, watched, config, keys, .. } = &*self.shared;
-        let work = join3(look_for_ever(lookup, watched, config), keys.follow(self.keys_reload), self.forget_for_ever());
+        let work = join4(
+            look_for_ever(lookup, watched, config),
+            keys.follow(self.keys_reload),
+            self.forget_for_ever(),
+            self.forget_prices_for_ever(),
+        );
         shutdown.soft().run_until_cancelled(work).await;
         self.shared.stop.cancel();
     }
@@ -132,6 +147,24 @@ impl Storefront {
                     Ok(answers) => tracing::debug!(storefront.forgotten = answers, "threw away old answers to changes"),
                     Err(error) => {
                         tracing::debug!(store.database = database.name(), %error, "old answers stay until the next look");
+                    }
+                }
+            }
+        });
+        join_all(loops).await;
+    }
+
+    /// Prices that were replaced long ago, as answers are forgotten.
+    async fn forget_prices_for_ever(&self) {
+        let config = &self.shared.config.catalogue;
+        let loops = self.databases.databases().iter().map(async |database| {
+            loop {
+                tokio::time::sleep(Duration::from_secs(config.forget_prices_every_s.max(1))).await;
+                match forget_prices(database, config.keep_prices(), config.forget_prices_batch).await {
+                    Ok(0) => {}
+                    Ok(prices) => tracing::debug!(storefront.forgotten = prices, "threw away prices that ended long ago"),
+                    Err(error) => {
+                        tracing::debug!(store.database = database.name(), %error, "old prices stay until the next look");
                     }
                 }
             }

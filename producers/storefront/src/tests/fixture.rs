@@ -13,7 +13,7 @@ use model::{Fingerprint, ManualClock, OrderId, RegionNumber, StatusToken, TokenK
 use sea_orm::{ConnectionTrait as _, Value};
 use service::keys::{self, ApiKeys, Entry, KeyKind, Scope};
 use service::{Readiness, Shutdown, Tasks, http};
-use store::{Database, DatabaseConfig, Databases};
+use store::{Database, DatabaseConfig, Databases, Region};
 use tempfile::TempDir;
 use testkit::http::{Http, Response};
 use testkit::postgres::FreshDatabase;
@@ -102,11 +102,13 @@ async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<Fresh
 
 /// Keys of the one market, by what they may do.
 pub(super) struct Keys {
-    /// A server's, for everything.
+    /// A server's, for orders and stock.
     pub(super) server: String,
+    /// A server's, for the catalogue alone.
+    pub(super) catalogue: String,
     /// A server's, without the scope.
     pub(super) orders_only: String,
-    /// A browser's, to which somebody gave the scope.
+    /// A browser's, to which somebody gave the scopes of servers.
     pub(super) browser: String,
 }
 
@@ -127,8 +129,9 @@ fn keys_of(file: &Path) -> Keys {
     };
     Keys {
         server: make("server", KeyKind::Server, &[Scope::Orders, Scope::Stock]),
+        catalogue: make("catalogue", KeyKind::Server, &[Scope::Catalogue]),
         orders_only: make("orders only", KeyKind::Server, &[Scope::Orders]),
-        browser: make("browser", KeyKind::Browser, &[Scope::Orders, Scope::Stock]),
+        browser: make("browser", KeyKind::Browser, &[Scope::Orders, Scope::Stock, Scope::Catalogue]),
     }
 }
 
@@ -174,6 +177,10 @@ impl Fixture {
         let tx = self.database().begin().await.unwrap();
         tx.execute_raw(self.database().statement(sql, values)).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    pub(super) fn region(&self) -> &Region {
+        self.databases.regions().next().unwrap()
     }
 
     pub(super) fn database(&self) -> &Database {

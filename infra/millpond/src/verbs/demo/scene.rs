@@ -8,9 +8,10 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilt
 use store::Databases;
 use store::catalogue::ProductEdit;
 use store::entity::{order, outbox};
+use storefront::catalogue::file::Format;
 use tempfile::TempDir;
 
-use super::super::{import, keys, migrate, products_csv, say};
+use super::super::{import, keys, migrate, products, say};
 use crate::cli::DemoArgs;
 use crate::settings::Settings;
 
@@ -47,10 +48,9 @@ impl Scene {
         let settings = Settings::load(None, &layers)?;
         service::telemetry::init(&settings.log)?;
         keys::create_token_key(&settings.token_key_file)?;
-        let api_key = keys::create(&settings, "demo", MARKET, &[])?.reveal().to_owned();
-        let products = products_csv::parse(CATALOGUE.as_bytes(), Currency::from_code(CURRENCY)?).map_err(|bad| {
-            anyhow::anyhow!("the sample catalogue: {}", bad.iter().map(ToString::to_string).collect::<String>())
-        })?;
+        let api_key = keys::create(&settings, "demo", MARKET, &[], &[])?.reveal().to_owned();
+        let products = products::parse(Format::Csv, CATALOGUE.as_bytes(), Currency::from_code(CURRENCY)?)
+            .map_err(|bad| anyhow::anyhow!("the sample catalogue: {}", bad.join("; ")))?;
         let databases = Databases::open(&settings.store)?;
         for database in databases.databases() {
             migrate::one(database).await?;
