@@ -186,11 +186,13 @@ async fn open(over: Over, config: Config) -> Fixture {
 
 /// Keys of the one market, by what they may do.
 pub(super) struct Keys {
-    /// A server's, for everything.
+    /// A server's, for orders and stock.
     pub(super) server: String,
+    /// A server's, for the catalogue alone.
+    pub(super) catalogue: String,
     /// A server's, without the scope.
     pub(super) orders_only: String,
-    /// A browser's, to which somebody gave the scope.
+    /// A browser's, to which somebody gave the scopes of servers.
     pub(super) browser: String,
 }
 
@@ -211,8 +213,9 @@ fn keys_of(file: &Path) -> Keys {
     };
     Keys {
         server: make("server", KeyKind::Server, &[Scope::Orders, Scope::Stock]),
+        catalogue: make("catalogue", KeyKind::Server, &[Scope::Catalogue]),
         orders_only: make("orders only", KeyKind::Server, &[Scope::Orders]),
-        browser: make("browser", KeyKind::Browser, &[Scope::Orders, Scope::Stock]),
+        browser: make("browser", KeyKind::Browser, &[Scope::Orders, Scope::Stock, Scope::Catalogue]),
     }
 }
 
