@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use cache::{Cache, Pages};
-use futures::future::{join, join_all, join4};
+use cache::{Cache, PageKey, Pages};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join, join_all, join4};
 use model::{Clock, MarketId, RegionName, TokenKey};
 use service::keys::ApiKeys;
 use service::{Condition, Readiness, Shutdown, Tasks, http};
@@ -142,9 +143,24 @@ impl Storefront {
         self.shared.stop.cancel();
     }
 
+    /// Looks after pages with these keys as a reader would: for whoever knows that they are old now, and are read much.
+    pub fn refresh(&self) -> impl Fn(Vec<PageKey>) -> BoxFuture<'static, ()> + Send + Sync + use<> {
+        let public = Arc::clone(&self.shared.public);
+        move |keys| {
+            let public = Arc::clone(&public);
+            async move { public.refresh(&keys).await }.boxed()
+        }
+    }
+
     /// Waits for the changes that nobody waits for any more; call it once the server has ended.
     pub async fn drain(&self) {
         self.shared.tasks.join().await;
+    }
+
+    pub(crate) async fn serve(&self, server: http::Server, health: Router, shutdown: Shutdown) {
+        let serving = server.serve(self.router().merge(health), shutdown.clone());
+        join(serving, self.maintain(shutdown.clone())).await;
+        shutdown.hard().run_until_cancelled(self.drain()).await;
     }
 
     /// Answers to changes that are old enough, in each database at its own pace.
@@ -188,8 +204,5 @@ impl Storefront {
 /// or a cache that is away is told by its answers.
 pub async fn run(server: http::Server, deps: Deps, shutdown: Shutdown) {
     let health = deps.readiness.router();
-    let storefront = Storefront::new(deps);
-    let serving = server.serve(storefront.router().merge(health), shutdown.clone());
-    join(serving, storefront.maintain(shutdown.clone())).await;
-    shutdown.hard().run_until_cancelled(storefront.drain()).await;
+    Storefront::new(deps).serve(server, health, shutdown).await;
 }

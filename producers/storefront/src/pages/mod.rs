@@ -49,7 +49,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::get;
-use cache::{Encodings, PageError, Pages, Served};
+use cache::{Encodings, PageError, PageKey, Pages, Served};
 use model::{MarketId, RegionName, Sku};
 use service::Problem;
 use store::Databases;
@@ -136,6 +136,19 @@ impl Public {
         let (key, tags) = (read.key(&market.id, &self.edition), read.tags(&market.region.name));
         let (public, market) = (Arc::clone(self), Arc::clone(market));
         self.pages.get_or_render(&key, &tags, accept, move || read.render(market, public)).await
+    }
+
+    /// Has pages of this process looked after as if somebody read them, each in turn; nobody waits for their renders.
+    pub(crate) async fn refresh(self: &Arc<Self>, keys: &[PageKey]) {
+        for key in keys {
+            let Some((market, read)) = Read::of_key(key) else { continue };
+            if let Some(market) = self.markets.get(market)
+                && read.key(&market.id, &self.edition) == *key
+            {
+                // What failed is tried again by the next reader.
+                let _ = self.read(market, read, Encodings::NONE).await;
+            }
+        }
     }
 
     /// The answer to a `GET` of `uri`; `read` says what its parameters ask for.
