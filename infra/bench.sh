@@ -11,6 +11,7 @@
 #              g  b and e on embedded parts                      h  memory, start-up, size of the binary
 #              i  a database's budget, 1, 2 and 4 checkouts       j  ten times what the database takes
 #              k  a million messages through an outbox            l  Redis, the database, RabbitMQ away
+#              m  pages: cached, flooded, beside orders, and how soon a change is everywhere
 # --out      where the figures go (bench.json)
 # --bin      measures that binary instead of building this checkout's
 #
@@ -52,8 +53,10 @@ die() { say "$*"; exit 1; }
 . "$root/infra/bench/outbox.sh"
 # shellcheck source=infra/bench/away.sh
 . "$root/infra/bench/away.sh"
+# shellcheck source=infra/bench/pages.sh
+. "$root/infra/bench/pages.sh"
 
-usage() { sed -n '2,22s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,23s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 # A role in the middle of a batch has 20 s of its own to finish (stop.soft_ms).
 leave_within_s=30
@@ -91,8 +94,9 @@ build() {
     (cd "$root" && cargo build --release --locked -p broker-rabbit -p store --examples)
   fi
   if wants k; then (cd "$root" && cargo build --release --locked -p relay --examples); fi
-  if wants b || wants e || wants g || wants i || wants j || wants l; then
-    "$millpond" load --help >/dev/null 2>&1 || die "$millpond has no verb load, which b, e, g, i, j and l need"
+  if wants m; then (cd "$root" && cargo build --release --locked -p storefront --examples); fi
+  if wants b || wants e || wants g || wants i || wants j || wants l || wants m; then
+    "$millpond" load --help >/dev/null 2>&1 || die "$millpond has no verb load, which b, e, g, i, j, l and m need"
   fi
 }
 
@@ -148,7 +152,7 @@ clean() {
 
 # Read whole before it runs, so that an edit meanwhile changes nothing.
 main() {
-  seconds=10 only=a,b,c,d,e,f,g,h,i,j,k,l out=bench.json bin=
+  seconds=10 only=a,b,c,d,e,f,g,h,i,j,k,l,m out=bench.json bin=
   while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || usage
     case $1 in
@@ -161,7 +165,7 @@ main() {
     shift 2
   done
   [[ $seconds =~ ^[1-9][0-9]*$ ]] || usage
-  [[ $only =~ ^[a-l](,[a-l])*$ ]] || usage
+  [[ $only =~ ^[a-m](,[a-m])*$ ]] || usage
   [[ $out = /* ]] || out=$PWD/$out
 
   umask 077
@@ -180,7 +184,7 @@ main() {
   build
   servers_start
   machine
-  for section in a b c d e f g h i j k l; do
+  for section in a b c d e f g h i j k l m; do
     wants "$section" || continue
     say "== $section"
     "section_$section"

@@ -114,6 +114,24 @@ targets() {
   target l.database.not_confirmed '<=' 0 "without the database: accepted and not confirmed after"
   target l.rabbitmq.accepted '<=' 0 "without RabbitMQ: answered 202"
   target l.rabbitmq.max_ms '<=' 100 "without RabbitMQ: the slowest 503, ms"
+  local kind name
+  for name in page json; do
+    for kind in page held; do
+      words="a product's page"
+      [ "$name" = page ] || words="a product as JSON"
+      [ "$kind" = page ] || words="$words, 304"
+      target "ratios.m_${name}_${kind}_to_bare" '>=' 0.7 "$words from the cache, to a bare axum route"
+    done
+  done
+  target m.keys.growth_mb '<=' 96 "a million different searches: growth of memory, MB"
+  target ratios.m_orders_flooded_to_alone '>=' 0.98 "pages flooded: orders accepted to without"
+  for run in saturated hung; do
+    target "ratios.m_reading_${run}_to_idle" '<=' 1.5 "a page's p99, $run, to idle"
+    target "m.reading.$run.refused" '<=' 0 "a page, $run: errors"
+  done
+  target m.change.p99_ms '<=' 1500 "from an edit's answer to its price everywhere, p99, ms"
+  target m.change.max_ms '<=' 2000 "from an edit's answer to its price everywhere, slowest, ms"
+  target m.change.went_back '<=' 0 "an old price after the new one"
   for role in "${all_roles[@]}"; do
     target "h.$role.peak_mb" '<=' 50 "memory under load, $role, MB resident"
     target "h.$role.ready_ms" '<=' 1000 "start-up until ready, $role, ms"

@@ -127,11 +127,14 @@ rabbit_api() {
     "$MILLPOND_TEST_AMQP_API/api/$2"
 }
 
-redis_flush() {
+redis_flush() { redis_command FLUSHALL; }
+
+# One command, which answers with one line.
+redis_command() {
   local authority=${MILLPOND_TEST_REDIS_URL##*@} secret=${MILLPOND_TEST_REDIS_URL#*://default:}
   (
     exec 3<>"/dev/tcp/${authority%:*}/${authority#*:}"
-    printf 'AUTH %s\r\nFLUSHALL\r\n' "${secret%@*}" >&3
+    printf 'AUTH %s\r\n%s\r\n' "${secret%@*}" "$*" >&3
     read -r -t 10 <&3 && read -r -t 10 <&3
   )
 }

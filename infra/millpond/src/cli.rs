@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use service::keys::Scope;
 
 use crate::role::RoleArg;
 use crate::verbs::load::args::LoadArgs;
@@ -52,7 +53,7 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         what: KeysVerb,
     },
-    /// Read products, prices and stock counts from a CSV file: all of its lines, or none.
+    /// Read products, prices and stock counts from a CSV or NDJSON file: all of its lines, or none.
     Import(ImportArgs),
     /// Send orders and page events at planned times and measure the answers; hold the journal against the databases.
     Load(Box<LoadArgs>),
@@ -117,6 +118,10 @@ pub(crate) enum KeysVerb {
         /// For browsers: no price of its own is trusted, and only these origins may use it. May be repeated.
         #[arg(long, value_name = "ORIGIN")]
         origin: Vec<String>,
+        /// What it may do: orders, events, stock or catalogue. May be repeated; without any, a server's key is for the first
+        /// three and a browser's for orders and events.
+        #[arg(long, value_name = "SCOPE")]
+        scope: Vec<Scope>,
     },
     /// List the names of the keys, never the keys.
     List,
@@ -257,9 +262,11 @@ pub(crate) struct SelectedArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// A CSV file.
+    /// A file of products.
     #[arg(
-        help = "CSV; columns: sku, title, price, on_hand; optional: currency, description, collections (with |), low_threshold"
+        help = "CSV with the columns sku, title, price, and where wanted on_hand, currency, description, image, collections \
+                (with |), low_threshold; or NDJSON (.ndjson, .jsonl) with the members of PUT /v1/products/{sku}, and sku, \
+                on_hand, low_threshold"
     )]
     pub(crate) file: PathBuf,
     /// The region whose catalogue it is; may be left out where there is only one.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::MarketId;
+use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
 /// The storefront's limits.
@@ -29,6 +30,8 @@ pub struct Config {
     pub trust_confirmed_s: u32,
     /// Changes of stock and orders by the shop's own servers.
     pub changes: Changes,
+    /// Edits of the catalogue by the shop's own servers.
+    pub catalogue: Catalogue,
     /// What everybody may read: products, lists, availability, pages.
     pub pages: PublicReads,
     /// The sample shop in HTML.
@@ -125,6 +128,34 @@ pub struct Host {
     pub market: MarketId,
 }
 
+/// The part `[storefront.catalogue]`. What is not said here (how long a body and an edit may take, how often one that met another is
+/// tried again) is as it is for changes of stock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Catalogue {
+    /// The body of an edit of one product at most, bytes.
+    pub body_bytes: usize,
+    /// Edits of products at once; above it the answer is 503 at once. Each takes one of the database's connections for
+    /// transactions.
+    pub max_in_flight: usize,
+    /// The body of an import at most, bytes.
+    pub import_body_bytes: usize,
+    /// Products of one import at most. They are written in one transaction, which on SQLite stops every other writer meanwhile.
+    pub import_products: usize,
+    /// Imports at once, their bodies in memory; above it the answer is 503 at once.
+    pub imports_in_flight: usize,
+    /// The longest for one import once its body is there, milliseconds; then the answer is 503 while it goes on, and the same key
+    /// tells what became of it. Below `http.request_timeout_ms`.
+    pub import_timeout_ms: u64,
+    /// How long a price that was replaced is kept, days: far above `checkout.price_grace_s` and above any time that an order may
+    /// wait in its queue.
+    pub keep_prices_days: u32,
+    /// Pause between two looks for prices that are old enough to be thrown away, seconds.
+    pub forget_prices_every_s: u64,
+    /// Prices that one look throws away at most.
+    pub forget_prices_batch: u32,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -138,6 +169,7 @@ impl Default for Config {
             changes: Changes::default(),
             shop: Shop::default(),
             pages: PublicReads::default(),
+            catalogue: Catalogue::default(),
         }
     }
 }
@@ -196,7 +228,39 @@ impl Default for Changes {
     }
 }
 
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self {
+            body_bytes: 128 * 1024,
+            max_in_flight: 16,
+            import_body_bytes: 16 * 1024 * 1024,
+            import_products: 20_000,
+            imports_in_flight: 1,
+            import_timeout_ms: 12_000,
+            keep_prices_days: 30,
+            forget_prices_every_s: 60,
+            forget_prices_batch: 1_000,
+        }
+    }
+}
+
+impl Catalogue {
+    pub(crate) fn import_timeout(&self) -> Duration {
+        Duration::from_millis(self.import_timeout_ms)
+    }
+
+    pub(crate) fn keep_prices(&self) -> Duration {
+        Duration::from_hours(u64::from(self.keep_prices_days) * 24)
+    }
+}
+
 impl Changes {
+    /// Before a change that met another transaction is tried again.
+    pub(crate) async fn contention_pause(&self) {
+        let pause = rand::rng().random_range(1..=self.contention_pause_ms.max(1));
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+
     pub(crate) fn body_timeout(&self) -> Duration {
         Duration::from_millis(self.body_timeout_ms)
     }

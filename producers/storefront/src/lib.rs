@@ -2,7 +2,7 @@
 //! events until nothing follows (`/v1/orders/{id}/events?t=TOKEN`, or the same URL with `Accept: text/event-stream`).
 //!
 //! Servers see exact stock, count, restock and lend it, and pay, ship, cancel and refund orders: the routes stand in `stock/mod.rs`,
-//! what they mean in [`store::stock`].
+//! what they mean in [`store::stock`]. They edit products one by one and import many ([`catalogue`], [`store::catalogue`]).
 //!
 //! # Guarantees
 //! - **A valid token never gets 404.** It proves that the order was accepted. The answer is the cache's, else that of the
@@ -18,6 +18,8 @@
 //!   confirmed order is believed from the cache alone while it is young ([`Config::trust_confirmed_s`]).
 //! - **A change is made once for each key**, in a task of its own, and is answered the same to every repeat; only a server key
 //!   with the scope `stock` may ask for one, and only within its market. Changes in flight are bounded.
+//! - **No edit is lost**: one that names the version it was made for is made to that version or not at all. An import is made
+//!   whole, once for each key, or every bad line is named. Edits have places of their own: they take none from changes of orders.
 //!
 //! # The answer
 //! ```json
@@ -32,6 +34,8 @@
 //! # Absences
 //! No connection to a broker, and no crate of the ingress: reading and ordering fail apart.
 
+mod caller;
+pub mod catalogue;
 mod config;
 mod lookup;
 mod pages;
@@ -45,5 +49,5 @@ mod tests;
 mod view;
 mod watch;
 
-pub use config::{Changes, Config, Host, PublicReads, Shop};
+pub use config::{Catalogue, Changes, Config, Host, PublicReads, Shop};
 pub use run::{Deps, Storefront, run};

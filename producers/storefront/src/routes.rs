@@ -59,7 +59,7 @@ async fn events(
 }
 
 async fn show(shared: &Shared, id: &str, query: &StatusQuery) -> Result<View, Problem> {
-    let token = authenticate(shared, id, query)?;
+    let token = authenticate(shared, id, &query.t)?;
     let known = shared.lookup.find(token.order_id).await.map_err(unavailable)?;
     Ok(View::of(&token, &known))
 }
@@ -67,7 +67,7 @@ async fn show(shared: &Shared, id: &str, query: &StatusQuery) -> Result<View, Pr
 /// Opens the stream also while the database is away: a browser's `EventSource` gives up for good on any other answer than
 /// 200, and the first look that succeeds is told.
 async fn open_stream(shared: &Shared, id: &str, query: &StatusQuery, headers: &HeaderMap) -> Result<Response, Problem> {
-    let token = authenticate(shared, id, query)?;
+    let token = authenticate(shared, id, &query.t)?;
     let slot = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
         let detail = "as many status streams are open as this server takes; ask for the status without a stream";
         Problem::new(kinds::REDUCED_CAPACITY, detail).retry_after(2)
@@ -92,13 +92,14 @@ fn has_seen_the_end(headers: &HeaderMap, token: &StatusToken, known: &Known) -> 
     view.is_terminal() && seen == Some(view.version())
 }
 
-fn authenticate(shared: &Shared, id: &str, query: &StatusQuery) -> Result<StatusToken, Problem> {
+/// Who may see this order: whoever has its token.
+pub(crate) fn authenticate(shared: &Shared, id: &str, token: &str) -> Result<StatusToken, Problem> {
     let refused = || {
         let detail = "the URL must be the one from the answer to the order's post, unchanged, with its parameter t";
         Problem::new(INVALID_TOKEN, detail)
     };
     let id: OrderId = id.parse().map_err(|_| refused())?;
-    let token = StatusToken::verify(&query.t, &shared.token_key).map_err(|_| refused())?;
+    let token = StatusToken::verify(token, &shared.token_key).map_err(|_| refused())?;
     if token.order_id == id { Ok(token) } else { Err(refused()) }
 }
 

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use cache::{Cache, Pages};
-use futures::future::{join, join_all, join3};
+use cache::{Cache, PageKey, Pages};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join, join_all, join4};
 use model::{Clock, MarketId, RegionName, TokenKey};
 use service::keys::ApiKeys;
 use service::{Condition, Readiness, Shutdown, Tasks, http};
+use store::catalogue::forget_prices;
 use store::{Databases, Region, stock as flows};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::lookup::Lookup;
-use crate::watch::{Watched, look_for_ever};
 use crate::pages::Public;
-use crate::{pages, routes, shop, stock};
+use crate::watch::{Watched, look_for_ever};
+use crate::{catalogue, pages, routes, shop, stock};
 
 /// What the storefront is given.
 pub struct Deps {
@@ -32,7 +34,7 @@ pub struct Deps {
     pub pages: Arc<Pages>,
     /// Verifies status URLs; the ingress's is the same.
     pub token_key: TokenKey,
-    /// Who may change stock and orders.
+    /// Who may change stock, orders and the catalogue.
     pub keys: ApiKeys,
     /// How often the keys' file is looked at.
     pub keys_reload: Duration,
@@ -58,6 +60,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// Places of changes in flight.
     pub(crate) changes: Arc<Semaphore>,
+    /// Places of edits of products in flight.
+    pub(crate) edits: Arc<Semaphore>,
+    /// Places of imports in flight.
+    pub(crate) imports: Arc<Semaphore>,
     pub(crate) tasks: Tasks,
     /// Ends every stream.
     pub(crate) stop: CancellationToken,
@@ -76,8 +82,11 @@ impl Storefront {
     /// Registers the role's condition (`storefront.started`), not ready yet. A database that is away is not among the
     /// conditions: what the cache knows is still answered, and taking every replica out of service helps nobody.
     pub fn new(deps: Deps) -> Self {
-        let streams = Arc::new(Semaphore::new(deps.config.max_streams.min(Semaphore::MAX_PERMITS)));
-        let changes = Arc::new(Semaphore::new(deps.config.changes.max_in_flight.min(Semaphore::MAX_PERMITS)));
+        let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let streams = places(deps.config.max_streams);
+        let changes = places(deps.config.changes.max_in_flight);
+        let edits = places(deps.config.catalogue.max_in_flight);
+        let imports = places(deps.config.catalogue.imports_in_flight);
         let public = Public::new(&deps.config, deps.pages, &deps.markets, &deps.databases);
         // A market whose region is not configured is refused by its requests, as it is by the ingress at its start.
         let region =
@@ -92,6 +101,8 @@ impl Storefront {
             regions,
             clock: deps.clock,
             changes,
+            edits,
+            imports,
             tasks: Tasks::new(),
             watched: Watched::default(),
             streams,
@@ -109,22 +120,47 @@ impl Storefront {
 
     /// The routes, for a server of `service::http` (which brings timeouts, request ids and answers to unknown paths).
     pub fn router(&self) -> Router {
-        routes::routes(&self.shared).merge(stock::routes(&self.shared)).merge(pages::routes(&self.shared)).merge(shop::routes(&self.shared))
+        let shared = &self.shared;
+        routes::routes(shared)
+            .merge(stock::routes(shared))
+            .merge(catalogue::routes(shared))
+            .merge(pages::routes(shared))
+            .merge(shop::routes(shared))
     }
 
-    /// Looks for the orders that streams wait for, follows the keys' file and forgets old answers until the soft stop, which
-    /// also ends the streams.
+    /// Looks for the orders that streams wait for, follows the keys' file and forgets old answers and prices until the soft
+    /// stop, which also ends the streams.
     pub async fn maintain(&self, shutdown: Shutdown) {
         self.started.ready();
         let Shared { lookup, watched, config, keys, .. } = &*self.shared;
-        let work = join3(look_for_ever(lookup, watched, config), keys.follow(self.keys_reload), self.forget_for_ever());
+        let work = join4(
+            look_for_ever(lookup, watched, config),
+            keys.follow(self.keys_reload),
+            self.forget_for_ever(),
+            self.forget_prices_for_ever(),
+        );
         shutdown.soft().run_until_cancelled(work).await;
         self.shared.stop.cancel();
+    }
+
+    /// Looks after pages with these keys as a reader would: for whoever knows that they are old now, and are read much.
+    pub fn refresh(&self) -> impl Fn(Vec<PageKey>) -> BoxFuture<'static, ()> + Send + Sync + use<> {
+        let public = Arc::clone(&self.shared.public);
+        move |keys| {
+            let public = Arc::clone(&public);
+            async move { public.refresh(&keys).await }.boxed()
+        }
     }
 
     /// Waits for the changes that nobody waits for any more; call it once the server has ended.
     pub async fn drain(&self) {
         self.shared.tasks.join().await;
+    }
+
+    pub(crate) async fn serve(&self, server: http::Server, health: Router, shutdown: Shutdown) {
+        let serving = server.serve(self.router().merge(health), shutdown.clone());
+        join(serving, self.maintain(shutdown.clone())).await;
+        shutdown.hard().run_until_cancelled(self.drain()).await;
     }
 
     /// Answers to changes that are old enough, in each database at its own pace.
@@ -144,14 +180,29 @@ impl Storefront {
         });
         join_all(loops).await;
     }
+
+    /// Prices that were replaced long ago, as answers are forgotten.
+    async fn forget_prices_for_ever(&self) {
+        let config = &self.shared.config.catalogue;
+        let loops = self.databases.databases().iter().map(async |database| {
+            loop {
+                tokio::time::sleep(Duration::from_secs(config.forget_prices_every_s.max(1))).await;
+                match forget_prices(database, config.keep_prices(), config.forget_prices_batch).await {
+                    Ok(0) => {}
+                    Ok(prices) => tracing::debug!(storefront.forgotten = prices, "threw away prices that ended long ago"),
+                    Err(error) => {
+                        tracing::debug!(store.database = database.name(), %error, "old prices stay until the next look");
+                    }
+                }
+            }
+        });
+        join_all(loops).await;
+    }
 }
 
 /// Runs the storefront alone on `server`, which listens already, until `shutdown`. Nothing can end it before: a database
 /// or a cache that is away is told by its answers.
 pub async fn run(server: http::Server, deps: Deps, shutdown: Shutdown) {
     let health = deps.readiness.router();
-    let storefront = Storefront::new(deps);
-    let serving = server.serve(storefront.router().merge(health), shutdown.clone());
-    join(serving, storefront.maintain(shutdown.clone())).await;
-    shutdown.hard().run_until_cancelled(storefront.drain()).await;
+    Storefront::new(deps).serve(server, health, shutdown).await;
 }

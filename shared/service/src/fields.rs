@@ -96,6 +96,20 @@ impl Object {
         read(value).map_err(|detail| faults.add(self.at(name), detail)).ok()
     }
 
+    /// The member `name`, where there is one: none in it for null, which takes something away (RFC 7396); a fault where `read`
+    /// refuses it.
+    pub fn nullable<T>(
+        &mut self,
+        name: &str,
+        faults: &mut Faults,
+        read: impl FnOnce(Value) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        match self.members.remove(name)? {
+            Value::Null => Some(None),
+            value => read(value).map_err(|detail| faults.add(self.at(name), detail)).ok().map(Some),
+        }
+    }
+
     /// The member `name` as it is.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name).filter(|value| !value.is_null())

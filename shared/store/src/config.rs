@@ -260,6 +260,15 @@ impl Backend {
             Self::Sqlite => "strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
         }
     }
+
+    /// SQL for the very moment, by the database's clock: for what ends or begins once a lock was waited for, which the start of
+    /// the transaction may lie long before.
+    pub fn moment_sql(self) -> &'static str {
+        match self {
+            Self::Postgres => "clock_timestamp()",
+            Self::Sqlite => self.now_sql(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@
 //! A new step in `migration/`, at the end of the list; an entity beside the others; its constraints' names in
 //! [`fault::POISON_CONSTRAINTS`] if a message's data can violate them.
 
+mod answers;
 pub mod bind;
 mod bounded;
 pub mod catalogue;

@@ -3,7 +3,7 @@
 //! 65,535 binds); SQLite gets `VALUES`, in chunks of as many binds as it takes.
 
 use sea_orm::sea_query::{ArrayType, ValueType};
-use sea_orm::{DbBackend, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
 use crate::bind;
 
@@ -43,6 +43,24 @@ impl Rows {
             return Vec::new();
         }
         if backend == DbBackend::Postgres { vec![self.arrays(sql)] } else { self.chunks(backend, sql) }
+    }
+
+    /// What `sql`, which reads `r`, finds.
+    pub(crate) async fn query(self, db: &impl ConnectionTrait, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
+        let mut found = Vec::new();
+        for statement in self.statements(db.get_database_backend(), sql) {
+            found.extend(db.query_all_raw(statement).await?);
+        }
+        Ok(found)
+    }
+
+    /// The number of rows that `sql`, which reads `r`, changed.
+    pub(crate) async fn execute(self, db: &impl ConnectionTrait, sql: &str) -> Result<u64, DbErr> {
+        let mut changed = 0;
+        for statement in self.statements(db.get_database_backend(), sql) {
+            changed += db.execute_raw(statement).await?.rows_affected();
+        }
+        Ok(changed)
     }
 
     fn names(&self) -> String {

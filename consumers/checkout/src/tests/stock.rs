@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use events::{Band, Envelope, OrderPlaced, StockChanged};
 use futures::future::join_all;
-use model::Message;
+use model::{Currency, Message, Money, SystemClock};
+use store::catalogue::{self, Expected, ProductEdit};
 use store::outbox;
 
-use super::orders::{REGION, browser_order, order};
+use super::orders::{REGION, accepted_at, browser_order, order};
 use super::site::{GRACE, Site, deliver, done, on_both};
 use crate::{price, sql};
 use chrono::TimeDelta;
@@ -19,6 +20,7 @@ on_both!(
     duplicate_lines_are_one_line_and_one_movement,
     every_order_ends_once_and_is_told_once,
     a_browser_pays_the_shops_price,
+    a_withdrawn_product_is_sold_to_no_browser_that_was_shown_it_since,
     prices_of_long_ago_are_not_read,
     a_shortfall_in_the_warehouse_sells_nothing_and_harms_no_other_sku,
 );
@@ -194,6 +196,36 @@ async fn a_browser_pays_the_shops_price(site: Site) {
     }
     assert!(states["unknown"].contains("unknown_sku"), "{}", states["unknown"]);
     assert_eq!(site.reserved("MUG").await, 4);
+}
+
+async fn a_withdrawn_product_is_sold_to_no_browser_that_was_shown_it_since(site: Site) {
+    site.stock("MUG", 100).await;
+    let worker = site.worker().await;
+    let mug = ProductEdit {
+        sku: "MUG".parse().unwrap(),
+        title: "A mug".to_owned(),
+        description: String::new(),
+        image: None,
+        collections: Vec::new(),
+        price: Money::new(120, Currency::from_code("EUR").unwrap()),
+        on_hand: None,
+        low_threshold: None,
+    };
+    catalogue::put(&worker.region, &mug, &Expected::Anything, &SystemClock).await.unwrap();
+    let lines = [("MUG", 1, 120)];
+    done(&worker, &[browser_order("before", &lines, TimeDelta::zero())]).await;
+    catalogue::withdraw(&worker.region, &mug.sku, &Expected::Anything, &SystemClock).await.unwrap();
+    // As if that had been longer ago than the grace.
+    let ended = accepted_at() - GRACE - TimeDelta::minutes(1);
+    site.execute("UPDATE product_prices SET superseded_at = $1 WHERE superseded_at IS NOT NULL", [ended.into()]).await;
+    let orders =
+        [browser_order("since", &lines, TimeDelta::zero()), browser_order("shown before", &lines, TimeDelta::hours(1))];
+    done(&worker, &orders).await;
+    let states = site
+        .texts("SELECT idempotency_key AS k, CASE WHEN reason IS NULL THEN state ELSE CAST(reason AS text) END AS v FROM orders")
+        .await;
+    assert_eq!((states["before"].as_str(), states["shown before"].as_str()), ("confirmed", "confirmed"));
+    assert!(states["since"].contains("price_changed"), "{}", states["since"]);
 }
 
 /// A SKU may have had any number of prices; a batch reads those that one of its orders may be held against.

@@ -1,19 +1,18 @@
-//! `millpond import products.csv`: a catalogue from a file, all of it or nothing.
+//! `millpond import products.csv`, or `.ndjson`: a catalogue from a file, all of it or nothing.
 //!
 //! None at all is the choice, and not "the good ones": a file is edited and tried again, and a shop that took half of it
 //! sells at half of its prices until somebody reads the log.
 
-use std::fs::File;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{Currency, EventId, SystemClock};
 use service::metrics::Metrics;
-use store::catalogue::{self, Imported, ProductEdit};
+use store::catalogue::{self, Imported, ProductEdit, Shortfall};
 use store::{Databases, Region};
 
-use super::{complain, products_csv, say};
+use super::{complain, products, say};
 use crate::cli::ImportArgs;
 use crate::parts::Parts;
 use crate::settings::Settings;
@@ -22,15 +21,14 @@ use crate::settings::Settings;
 const SHOWN: usize = 50;
 
 pub(crate) async fn run(settings: &Settings, args: &ImportArgs) -> anyhow::Result<ExitCode> {
-    let file = File::open(&args.file).with_context(|| format!("{} can't be read", args.file.display()))?;
-    let products = match products_csv::parse(file, Currency::from_code(&args.currency).context("--currency")?) {
+    let products = match products::read(&args.file, Currency::from_code(&args.currency).context("--currency")?)? {
         Ok(products) => products,
         Err(bad) => {
-            bad.iter().take(SHOWN).for_each(|line| complain(&line.to_string()));
+            bad.iter().take(SHOWN).for_each(|line| complain(line));
             if bad.len() > SHOWN {
-                complain(&format!("… and {} more", bad.len() - SHOWN));
+                complain("… and more");
             }
-            complain(&format!("Nothing was imported: {} bad lines. Mend them and import the file again.", bad.len()));
+            complain("Nothing was imported. Mend these lines and import the file again.");
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -81,7 +79,7 @@ fn region<'a>(databases: &'a Databases, name: Option<&str>) -> anyhow::Result<&'
 fn report(file: &str, region: &Region, imported: &Imported) {
     let Imported { created, changed, unchanged, shortfalls } = imported;
     say(&format!("{file} → region {}: {created} created, {changed} changed, {unchanged} unchanged", region.name));
-    for (sku, missing) in shortfalls {
+    for Shortfall { sku, missing } in shortfalls {
         say(&format!("{sku}: {missing} units fewer were counted than are promised to orders"));
     }
 }

@@ -21,20 +21,21 @@ pub(crate) fn run(settings: &Settings, what: &KeysVerb) -> anyhow::Result<ExitCo
     settings.prepare_data()?;
     let file = &settings.ingress.keys_file;
     match what {
-        KeysVerb::Create { name, market, origin } => {
-            let key = create(settings, name, market, origin)?;
+        KeysVerb::Create { name, market, origin, scope } => {
+            let key = create(settings, name, market, origin, scope)?;
             complain("This key is shown once; the file keeps its hash alone:");
             say(key.reveal());
         }
         KeysVerb::List => {
             list_operators(settings)?;
-            for Entry { name, market, kind, expires_at, .. } in keys::read(file)? {
+            for Entry { name, market, kind, scopes, expires_at, .. } in keys::read(file)? {
                 let until = expires_at.map_or_else(String::new, |time| format!(", until {time}"));
                 let kind = match kind {
                     KeyKind::Server => "server",
                     KeyKind::Browser => "browser",
                 };
-                say(&format!("{name}: {kind} key of market {market}{until}"));
+                let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+                say(&format!("{name}: {kind} key of market {market} for {}{until}", scopes.join(", ")));
             }
         }
         KeysVerb::Operator { name, revoke: false } => {
@@ -88,16 +89,28 @@ pub(crate) fn make_local_operator(settings: &Settings) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Makes a key for a configured market and adds its hash to the file. With origins it is a browser's.
-pub(crate) fn create(settings: &Settings, name: &str, market: &str, origins: &[String]) -> anyhow::Result<PlainKey> {
+/// Makes a key for a configured market and adds its hash to the file. With origins it is a browser's. Without scopes it has the
+/// usual ones of its kind.
+pub(crate) fn create(
+    settings: &Settings,
+    name: &str,
+    market: &str,
+    origins: &[String],
+    scopes: &[Scope],
+) -> anyhow::Result<PlainKey> {
     let known: Vec<&str> = settings.ingress.markets.iter().map(|market| market.id.as_str()).collect();
     if !known.contains(&market) {
         bail!("--market {market} is not configured; known are: {}", known.join(", "));
     }
     let kind = if origins.is_empty() { KeyKind::Server } else { KeyKind::Browser };
-    let mut scopes = vec![Scope::Orders, Scope::Events];
-    if kind == KeyKind::Server {
-        scopes.push(Scope::Stock);
+    let servers_alone = scopes.iter().find(|scope| matches!(scope, Scope::Catalogue | Scope::Stock));
+    if let (KeyKind::Browser, Some(scope)) = (kind, servers_alone) {
+        bail!("--scope {scope} is for keys of servers: with --origin everybody could use it");
+    }
+    let mut scopes = scopes.to_vec();
+    if scopes.is_empty() {
+        scopes.extend([Scope::Orders, Scope::Events]);
+        scopes.extend((kind == KeyKind::Server).then_some(Scope::Stock));
     }
     let (plain, hash) = keys::generate();
     let entry = Entry {

@@ -14,7 +14,7 @@ pub(crate) mod migrate;
 pub(crate) mod ops_client;
 pub(crate) mod orders;
 pub(crate) mod parked;
-mod products_csv;
+mod products;
 pub(crate) mod queues;
 pub(crate) mod run;
 

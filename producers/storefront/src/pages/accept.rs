@@ -87,6 +87,12 @@ pub(crate) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<st
     }
 }
 
+/// Whether `If-None-Match` names `etag`, which has its quotes: compared weakly (RFC 9110, section 13.1.2).
+pub(crate) fn names(if_none_match: &str, etag: &str) -> bool {
+    let held = |candidate: &str| candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate) == etag;
+    if_none_match.split(',').map(str::trim).any(held)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,7 +114,9 @@ mod tests {
             assert_eq!(asks(&["application/problem+json;q=0.5, text/html;q=0.4"], native), Form::Json);
             assert_eq!(asks(&["application/json;q=0.2", "TEXT/HTML ; Q=0.3"], native), Form::Html);
             assert_eq!(asks(&["text/html;q=0, */*"], native), Form::Json);
-            for indifferent in [&[][..], &["*/*"], &["image/png"], &["application/*, text/*"], &["text/html, application/json"]] {
+            for indifferent in
+                [&[][..], &["*/*"], &["image/png"], &["application/*, text/*"], &["text/html, application/json"]]
+            {
                 assert_eq!(asks(indifferent, native), native, "{indifferent:?}");
             }
         }

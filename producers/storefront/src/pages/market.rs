@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
-use model::{MarketId, RegionName};
+use model::{MarketId, RegionName, RegionNumber};
 use service::Problem;
 use store::{Databases, Region};
 
@@ -77,9 +77,9 @@ impl Markets {
         self.by_id.get(id)
     }
 
-    /// Whether a URL has to say which.
-    pub(crate) fn are_several(&self) -> bool {
-        self.by_id.len() > 1
+    /// A market of this region.
+    pub(crate) fn in_region(&self, number: RegionNumber) -> Option<&Arc<Market>> {
+        self.by_id.values().find(|market| market.region.number == number)
     }
 
     /// Whether links have to name `market`, since it is neither the default nor a host's.
@@ -106,7 +106,8 @@ impl Markets {
         };
         by_host.or(self.default.as_ref()).ok_or_else(|| {
             let known = self.known();
-            let detail = format!("the shop has several markets ({known}), and this host is none's: name one, as in ?market=ID");
+            let detail =
+                format!("the shop has several markets ({known}), and this host is none's: name one, as in ?market=ID");
             Problem::new(INVALID_QUERY, detail)
         })
     }

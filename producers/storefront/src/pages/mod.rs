@@ -1,14 +1,18 @@
-//! What everybody may read, rendered once and kept: products, lists and availability.
+//! What everybody may read, rendered once and kept: products, lists and availability, for programs and for people.
 //!
 //! | route | what |
 //! |---|---|
 //! | `GET /v1/products/{sku}` | a product with its price, its version for `If-Match`, and whether it is there |
 //! | `GET /v1/products?collection=&q=&page=` | products by title; `next` of the answer, and `Link: …; rel="next"`, lead on |
 //! | `GET /v1/stock/{sku}` | `in`, `low` or `out` for whoever comes without a key |
+//! | `GET /`, `/collections/{name}`, `/products/{sku}` | pages for people, by [`crate::shop`] |
+//! | `GET /orders/{id}?t=` | an order's own page: kept by nobody |
+//! | `GET /assets/{name}` | files that are named by their content: kept for ever |
 //!
 //! # Decisions
 //! - **The market is in the URL**: `?market=ID`, else the host ([`Host`](crate::Host)), else the one that is configured
 //!   ([`market`]). Where the visitor is decides nothing, so any cache between keeps one answer for one URL.
+//! - **A path has one form**: `/v1/…` is for programs, the others are for people. Only what went wrong is told by `Accept`.
 //! - **One answer for everybody.** No cookie is read or set, and no key changes a public answer; the one path that has both, stock,
 //!   says `Vary: Authorization`.
 //! - **Canonical keys.** Parameters that a path does not know, their order, case and blanks of a search make no new page.
@@ -24,14 +28,19 @@
 
 mod accept;
 mod answer;
+mod assets;
+mod html;
 mod json;
 pub(crate) mod market;
+mod people;
 mod problems;
 mod query;
 mod read;
+mod render;
 mod room;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use axum::Router;
@@ -40,20 +49,21 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::get;
-use cache::{Encodings, PageError, Pages, Served};
+use cache::{Encodings, PageError, PageKey, Pages, Served};
 use model::{MarketId, RegionName, Sku};
 use service::Problem;
+use store::Databases;
 use store::catalogue::{self, Availability};
-use store::{Databases, Reads};
 
-use crate::config::{Config, PublicReads};
+use crate::config::{Config, PublicReads, Shop};
 use crate::run::Shared;
 use crate::shop::{Site, Sites};
-use accept::Form;
+pub(crate) use accept::Form;
+pub(crate) use problems::INVALID_QUERY;
+
 use answer::{Lifetimes, Varies};
 use market::{Market, Markets};
 use query::Parameters;
-pub(crate) use problems::INVALID_QUERY;
 use read::{List, Read};
 
 /// What public reads share.
@@ -63,6 +73,8 @@ pub(crate) struct Public {
     markets: Markets,
     lifetimes: Lifetimes,
     sites: Sites,
+    /// Which templates and files, and which settings of the shop, made the pages of this process.
+    edition: String,
     config: PublicReads,
 }
 
@@ -75,9 +87,11 @@ impl Public {
     ) -> Arc<Self> {
         let ids = markets.keys();
         let markets = Markets::new(markets.iter(), databases, &config.pages);
+        let sites = Sites::new(&config.shop, ids, |market| markets.has_to_be_named(market));
         Arc::new(Self {
             pages,
-            sites: Sites::new(&config.shop, ids, |market| markets.has_to_be_named(market)),
+            edition: edition(&config.shop),
+            sites,
             markets,
             lifetimes: Lifetimes::new(&config.pages),
             config: config.pages.clone(),
@@ -107,21 +121,34 @@ impl Public {
         market: &Market,
         sku: &Sku,
     ) -> Result<(catalogue::Product, Option<Availability>), Problem> {
-        let region = &market.region;
-        let reading = async {
-            let reader = region.reader_at(Reads::Listing, None);
-            let Some(product) = catalogue::product(&reader, region.number, sku).await? else { return Ok(None) };
-            Ok(Some((product, catalogue::availability(&reader, region.number, sku).await?)))
-        };
+        let reading = render::product(&market.region, sku);
         let read = market.room.read(reading).await.map_err(|error| problems::unread(&error))?;
         read.ok_or_else(|| problems::missing("product"))
     }
 
+    /// A problem as JSON or as a page, whichever the client asks for; `native` where it does not mind.
+    pub(crate) fn problem(&self, problem: Problem, headers: &HeaderMap, native: Form) -> Response {
+        problems::answer(problem, headers, native, self.sites.of_none())
+    }
+
     /// From the cache, or rendered.
     async fn read(self: &Arc<Self>, market: &Arc<Market>, read: Read, accept: Encodings) -> Result<Served, PageError> {
-        let (key, tags) = (read.key(&market.id), read.tags(&market.region.name));
+        let (key, tags) = (read.key(&market.id, &self.edition), read.tags(&market.region.name));
         let (public, market) = (Arc::clone(self), Arc::clone(market));
         self.pages.get_or_render(&key, &tags, accept, move || read.render(market, public)).await
+    }
+
+    /// Has pages of this process looked after as if somebody read them, each in turn; nobody waits for their renders.
+    pub(crate) async fn refresh(self: &Arc<Self>, keys: &[PageKey]) {
+        for key in keys {
+            let Some((market, read)) = Read::of_key(key) else { continue };
+            if let Some(market) = self.markets.get(market)
+                && read.key(&market.id, &self.edition) == *key
+            {
+                // What failed is tried again by the next reader.
+                let _ = self.read(market, read, Encodings::NONE).await;
+            }
+        }
     }
 
     /// The answer to a `GET` of `uri`; `read` says what its parameters ask for.
@@ -139,7 +166,7 @@ impl Public {
         });
         let (market, read) = match asked {
             Ok(asked) => asked,
-            Err(problem) => return problems::answer(problem, headers, form),
+            Err(problem) => return self.problem(problem, headers, form),
         };
         let noun = read.noun();
         match self.read(market, read, accept::encodings(headers)).await {
@@ -147,10 +174,10 @@ impl Public {
                 answer::served(&served, headers, &self.lifetimes, (varies, form))
             }
             Ok(served) => {
-                let page = problems::answer(problems::missing(noun), headers, form);
+                let page = problems::answer(problems::missing(noun), headers, form, self.sites.of(&market.id));
                 answer::missing(page, &served, &self.lifetimes, varies)
             }
-            Err(error) => problems::answer(problems::unrendered(&error), headers, form),
+            Err(error) => self.problem(problems::unrendered(&error), headers, form),
         }
     }
 }
@@ -161,11 +188,18 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
         .route("/v1/products", get(list).fallback(problems::method_not_allowed))
         .route("/v1/products/{sku}", get(product).fallback(problems::method_not_allowed))
         .with_state(Arc::clone(shared))
+        .merge(people::routes(shared))
 }
 
-/// A problem of a page that people look at, as a page unless the client asks for JSON.
-pub(crate) fn problem(problem: Problem, headers: &HeaderMap) -> Response {
-    problems::answer(problem, headers, Form::Html)
+/// What tells this process's pages for people from those that an older or a newer one made. The same on all replicas of a release.
+fn edition(shop: &Shop) -> String {
+    let mut hasher = DefaultHasher::new();
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    format!("{shop:?}").hash(&mut hasher);
+    for asset in crate::shop::assets::urls() {
+        asset.hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
 }
 
 /// A segment of the path, unless it is no UTF-8.

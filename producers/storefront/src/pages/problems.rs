@@ -1,13 +1,19 @@
 //! What can be wrong with a public read, as a problem or as a page.
 
-use axum::extract::Request;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use cache::PageError;
 use service::{Kind, Problem, kinds};
 
 use super::accept::{self, Form};
+use super::html::page_headers;
 use super::room::ReadError;
+use crate::run::Shared;
+use crate::shop::view::ErrorView;
+use crate::shop::{Site, render as template};
 
 /// The URL's parameters.
 pub(crate) const INVALID_QUERY: Kind =
@@ -47,10 +53,10 @@ pub(super) fn unread(error: &ReadError) -> Problem {
 }
 
 /// A problem in the form that the client asks for: `native` where it has no preference. No cache keeps it.
-pub(super) fn answer(problem: Problem, headers: &HeaderMap, native: Form) -> Response {
+pub(super) fn answer(problem: Problem, headers: &HeaderMap, native: Form, site: &Arc<Site>) -> Response {
     let mut response = match accept::form(headers, native) {
         Form::Json => problem.into_response(),
-        Form::Html => page(problem),
+        Form::Html => page(problem, site),
     };
     if native == Form::Json {
         super::answer::open(response.headers_mut());
@@ -60,30 +66,27 @@ pub(super) fn answer(problem: Problem, headers: &HeaderMap, native: Form) -> Res
 }
 
 /// The problem as a page for people; everything but its body is the problem's own.
-fn page(problem: Problem) -> Response {
-    let body = html(problem.kind().title, problem.detail());
+fn page(problem: Problem, site: &Arc<Site>) -> Response {
+    let view = ErrorView {
+        site: Arc::clone(site),
+        status: problem.kind().status.as_u16(),
+        title: problem.kind().title.to_owned(),
+        detail: problem.detail().to_owned(),
+    };
     let mut response = problem.into_response();
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    response.map(|_| body.into())
-}
-
-fn html(title: &str, detail: &str) -> String {
-    format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><h1>{title}</h1><p>{}</p></html>",
-        escaped(detail)
-    )
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    for (name, value) in page_headers(site) {
+        headers.insert(name, value);
+    }
+    response.map(|_| template::error(&view).into())
 }
 
 /// 405 for a path that takes other methods; the router adds which (`Allow`).
-pub(super) async fn method_not_allowed(request: Request) -> Response {
+pub(super) async fn method_not_allowed(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
     let native = Form::of_path(path);
     let detail = format!("{path} does not take {method}; the Allow header names what it takes");
-    answer(Problem::new(kinds::METHOD_NOT_ALLOWED, detail), request.headers(), native)
+    shared.public.problem(Problem::new(kinds::METHOD_NOT_ALLOWED, detail), request.headers(), native)
 }

@@ -34,7 +34,8 @@ impl Parameters {
             let (most, len) = (config.max_query_bytes, query.len());
             return Err(wrong(format!("the query string has {len} bytes, at most {most} are read")));
         }
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|error| wrong(error.to_string()))?;
+        let Query(pairs) =
+            Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|error| wrong(error.to_string()))?;
         for (name, value) in pairs {
             let place = match name.as_str() {
                 "market" => &mut read.market,

@@ -1,20 +1,8 @@
-//! A public read: its name in the cache, what it depends on, and how it is rendered.
+//! A public read: its name in the cache, and what it depends on.
 
-use std::sync::Arc;
-
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use bytes::Bytes;
-use cache::{PageKey, Rendered, Tag};
+use cache::{PageKey, Tag};
 use model::{CollectionName, MarketId, RegionName, Sku};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use sea_orm::DbErr;
-use serde::Serialize;
-use store::catalogue::{self, Cursor, Search};
-use store::{Reader, Reads};
-
-use super::market::Market;
-use super::room::ReadError;
-use super::{Public, answer, json};
+use store::catalogue::Cursor;
 
 /// What is asked for, canonical: two spellings of one thing are the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +13,12 @@ pub(super) enum Read {
     List(List),
     /// `/v1/stock/{sku}` without a key.
     Stock(Sku),
+    /// `/`
+    Home,
+    /// `/collections/{name}`, and the pages after its first.
+    Collection(CollectionName, Option<Cursor>),
+    /// `/products/{sku}`
+    ProductPage(Sku),
 }
 
 /// Part of a list.
@@ -36,12 +30,17 @@ pub(super) struct List {
 }
 
 impl Read {
-    /// Its name. The market is in it, and nothing of how it was found out.
-    pub(super) fn key(&self, market: &MarketId) -> PageKey {
+    /// Its name. The market is in it, and nothing of how it was found out; for people's pages also what `edition` of the templates
+    /// and of the site made them, so that an older process's page is none of a newer one.
+    pub(super) fn key(&self, market: &MarketId, edition: &str) -> PageKey {
         PageKey::new(&match self {
             Self::Product(sku) => format!("api:{market}:/v1/products/{sku}"),
             Self::List(list) => format!("api:{market}:/v1/products?{}", list.canonical()),
             Self::Stock(sku) => format!("api:{market}:/v1/stock/{sku}"),
+            Self::Home => format!("page:{market}:{edition}:/"),
+            Self::Collection(name, None) => format!("page:{market}:{edition}:/collections/{name}"),
+            Self::Collection(name, Some(after)) => format!("page:{market}:{edition}:/collections/{name}?page={after}"),
+            Self::ProductPage(sku) => format!("page:{market}:{edition}:/products/{sku}"),
         })
     }
 
@@ -50,75 +49,56 @@ impl Read {
         let (kind, rest) = key.as_str().split_once(':')?;
         let (market, path) = rest.split_once(':')?;
         let read = match kind {
-            "api" => {
-                let path = path.strip_prefix("/v1/")?;
-                if let Some(sku) = path.strip_prefix("products/") {
-                    Self::Product(sku.parse().ok()?)
-                } else if let Some(sku) = path.strip_prefix("stock/") {
-                    Self::Stock(sku.parse().ok()?)
-                } else {
-                    Self::List(List::of_canonical(path.strip_prefix("products?")?)?)
-                }
-            }
+            "api" => Self::of_api(path.strip_prefix("/v1/")?)?,
+            "page" => Self::of_page(path.split_once(':')?.1)?,
             _ => return None,
         };
         Some((market, read))
     }
 
+    fn of_api(path: &str) -> Option<Self> {
+        if let Some(sku) = path.strip_prefix("products/") {
+            return sku.parse().ok().map(Self::Product);
+        }
+        if let Some(sku) = path.strip_prefix("stock/") {
+            return sku.parse().ok().map(Self::Stock);
+        }
+        List::of_canonical(path.strip_prefix("products?")?).map(Self::List)
+    }
+
+    fn of_page(path: &str) -> Option<Self> {
+        if path == "/" {
+            return Some(Self::Home);
+        }
+        if let Some(sku) = path.strip_prefix("/products/") {
+            return sku.parse().ok().map(Self::ProductPage);
+        }
+        let collection = path.strip_prefix("/collections/")?;
+        Some(match collection.split_once("?page=") {
+            None => Self::Collection(collection.parse().ok()?, None),
+            Some((name, after)) => Self::Collection(name.parse().ok()?, Some(after.parse().ok()?)),
+        })
+    }
+
     /// What a client calls it.
     pub(super) fn noun(&self) -> &'static str {
         match self {
-            Self::Product(_) | Self::Stock(_) => "product",
+            Self::Product(_) | Self::Stock(_) | Self::ProductPage(_) => "product",
             Self::List(_) => "list",
+            Self::Home => "page",
+            Self::Collection(..) => "collection",
         }
     }
 
     /// The tags that are known before anything is read. A list has those of its products' stock beside them.
     pub(super) fn tags(&self, region: &RegionName) -> Vec<Tag> {
         match self {
-            Self::Product(sku) => vec![Tag::product(region, sku), Tag::stock(region, sku)],
+            Self::Product(sku) | Self::ProductPage(sku) => vec![Tag::product(region, sku), Tag::stock(region, sku)],
             Self::List(list) => vec![list.tag(region)],
+            Self::Home => vec![Tag::catalogue(region)],
+            Self::Collection(name, _) => vec![Tag::collection(region, name.as_str())],
             // What is there at all is the product's own affair.
             Self::Stock(sku) => vec![Tag::stock(region, sku), Tag::product(region, sku)],
-        }
-    }
-
-    /// Reads and renders it: inside of the market's room, and nothing that is older than a purge before this call.
-    pub(super) async fn render(self, market: Arc<Market>, public: Arc<Public>) -> Result<Rendered, ReadError> {
-        let region = &market.region;
-        let tags = self.tags(&region.name);
-        match self {
-            Self::Product(sku) => {
-                let reading = async {
-                    let reader = region.reader_at(Reads::Listing, None);
-                    let Some(product) = catalogue::product(&reader, region.number, &sku).await? else { return Ok(None) };
-                    Ok(Some((product, catalogue::availability(&reader, region.number, &sku).await?)))
-                };
-                match market.room.read(reading).await? {
-                    None => Ok(public.missing(tags)),
-                    Some((product, availability)) => {
-                        public.json(&json::Product::new(&product, availability), tags, Vec::new())
-                    }
-                }
-            }
-            Self::Stock(sku) => {
-                let reading = async {
-                    let reader = region.reader_at(Reads::Listing, None);
-                    catalogue::availability(&reader, region.number, &sku).await
-                };
-                match market.room.read(reading).await? {
-                    None => Ok(public.missing(tags)),
-                    found => {
-                        public.json(&json::Stock { sku: &sku, availability: json::band(found) }, tags, Vec::new())
-                    }
-                }
-            }
-            Self::List(list) => {
-                let page = market.room.read(public.page(&market, &list)).await?;
-                let tags = with_stock(tags, &region.name, &page);
-                let link = page.next.as_ref().and_then(|next| public.link(&market.id, &list, next));
-                public.json(&json::List::new(&page), tags, link.into_iter().collect())
-            }
         }
     }
 }
@@ -161,70 +141,6 @@ impl List {
     }
 }
 
-impl Public {
-    /// A part of a list, from a replica that has passed everything which was committed before this call, else from the primary: a
-    /// list that is kept would else hide what was purged already.
-    async fn page(&self, market: &Market, list: &List) -> Result<catalogue::Page, DbErr> {
-        let List { collection, q, after } = list.clone();
-        let search = Search { collection, q, after, limit: self.config.page_size };
-        catalogue::list(&reader(market).await?, market.region.number, &search).await
-    }
-
-    /// Where a list goes on (RFC 8288), as a relative reference.
-    fn link(&self, market: &MarketId, list: &List, next: &Cursor) -> Option<(HeaderName, HeaderValue)> {
-        let mut query = String::new();
-        if self.markets.are_several() {
-            query += &format!("market={market}&");
-        }
-        if let Some(name) = &list.collection {
-            query += &format!("collection={name}&");
-        }
-        if let Some(q) = &list.q {
-            query += &format!("q={}&", utf8_percent_encode(q, NON_ALPHANUMERIC));
-        }
-        let link = HeaderValue::try_from(format!("</v1/products?{query}page={next}>; rel=\"next\"")).ok()?;
-        Some((header::LINK, link))
-    }
-
-    /// Answered by each reader's own form of a 404; what is kept is that there is nothing.
-    fn missing(&self, tags: Vec<Tag>) -> Rendered {
-        Rendered {
-            status: StatusCode::NOT_FOUND,
-            content_type: HeaderValue::from_static("application/problem+json"),
-            headers: answer::tag_headers(&tags, self.config.max_tag_bytes),
-            body: Bytes::new(),
-            tags,
-        }
-    }
-
-    fn json(
-        &self,
-        body: &impl Serialize,
-        tags: Vec<Tag>,
-        mut headers: Vec<(HeaderName, HeaderValue)>,
-    ) -> Result<Rendered, ReadError> {
-        headers.extend(answer::tag_headers(&tags, self.config.max_tag_bytes));
-        Ok(Rendered {
-            status: StatusCode::OK,
-            content_type: HeaderValue::from_static("application/json"),
-            headers,
-            body: serde_json::to_vec(body)?.into(),
-            tags,
-        })
-    }
-}
-
-async fn reader(market: &Market) -> Result<Reader, DbErr> {
-    let database = &market.region.database;
-    let position = if database.replicas().is_empty() { None } else { database.position().await? };
-    Ok(market.region.reader_at(Reads::Listing, position))
-}
-
-fn with_stock(mut tags: Vec<Tag>, region: &RegionName, page: &catalogue::Page) -> Vec<Tag> {
-    tags.extend(page.items.iter().map(|item| Tag::stock(region, &item.sku)));
-    tags
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,12 +162,16 @@ mod tests {
             list(Some("mugs"), Some("a&collection=cups&page=x"), Some(&after)),
             list(None, Some("größe: 5"), None),
             list(None, None, Some(&after)),
+            Read::Home,
+            Read::Collection("mugs".parse().unwrap(), None),
+            Read::Collection("mugs".parse().unwrap(), Some(after.clone())),
+            Read::ProductPage("MUG/1:a".parse().unwrap()),
         ];
         for read in reads {
-            let key = read.key(&market);
+            let key = read.key(&market, "0a1b");
             assert_eq!(Read::of_key(&key), Some(("eu", read)), "{key:?}");
         }
-        for other in ["long:abc", "api:eu:/v2/products/MUG", "api:eu:/v1/products?colour=red", "page"] {
+        for other in ["long:abc", "api:eu:/v2/products/MUG", "api:eu:/v1/products?colour=red", "page:eu:/", "page"] {
             assert_eq!(Read::of_key(&PageKey::new(other)), None, "{other}");
         }
     }

@@ -102,7 +102,10 @@ mod tests {
     use super::*;
 
     fn room() -> Room {
-        Room::new("main", &PublicReads { max_reads: 2, read_wait_ms: 10, read_timeout_ms: 100, ..PublicReads::default() })
+        Room::new(
+            "main",
+            &PublicReads { max_reads: 2, read_wait_ms: 10, read_timeout_ms: 100, ..PublicReads::default() },
+        )
     }
 
     async fn hung() -> Result<(), DbErr> {
@@ -131,7 +134,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reads_beyond_the_limit_wait_for_their_turn_and_not_for_long() {
         let room = room();
-        let (one, other, third) = tokio::join!(biased; room.read(hung()), room.read(hung()), room.read(async { Ok(()) }));
+        let (one, other, third) =
+            tokio::join!(biased; room.read(hung()), room.read(hung()), room.read(async { Ok(()) }));
         assert!(matches!(third, Err(ReadError::Busy)));
         assert!(one.is_err() && other.is_err());
     }

@@ -35,6 +35,11 @@ pub(crate) fn url(name: &str) -> &'static str {
     ASSETS.iter().find(|asset| asset.name == name).map_or("", |asset| asset.url)
 }
 
+/// Where each asset is found: all of their contents in few words.
+pub(crate) fn urls() -> impl Iterator<Item = &'static str> {
+    ASSETS.iter().map(|asset| asset.url)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;

@@ -25,7 +25,7 @@ use service::Problem;
 
 use super::view::{Card, Refusal, ReviewView};
 use super::{Site, csp, render};
-use crate::pages::{self, INVALID_QUERY};
+use crate::pages::{Form, INVALID_QUERY};
 use crate::run::Shared;
 
 /// The longest that a page says to wait, seconds: what is in a URL may be anybody's word.
@@ -85,14 +85,14 @@ async fn new(State(shared): State<Arc<Shared>>, asking: Asking, uri: Uri, header
     };
     match lead_on() {
         Ok(location) => see_other(&location),
-        Err(problem) => pages::problem(problem, &headers),
+        Err(problem) => shared.public.problem(problem, &headers, Form::Html),
     }
 }
 
 async fn review(State(shared): State<Arc<Shared>>, asking: Asking, uri: Uri, headers: HeaderMap) -> Response {
     match look(&shared, asking, &uri, &headers).await {
         Ok(view) => private(&view.site, render::review(&view)),
-        Err(problem) => pages::problem(problem, &headers),
+        Err(problem) => shared.public.problem(problem, &headers, Form::Html),
     }
 }
 

@@ -18,7 +18,6 @@ mod answer;
 mod read;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -27,16 +26,17 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use cache::OrderStatus;
-use model::{IdempotencyKey, MarketId, OrderId, Sku};
-use rand::RngExt as _;
-use service::keys::{self, KeyKind, Scope};
+use model::{IdempotencyKey, OrderId, Sku};
+use service::keys::Scope;
 use service::{Problem, body, idempotency, kinds};
+use store::Fault;
 use store::stock::{self, Change, Done, Error, OrderNow, Refusal};
-use store::{Fault, Region};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::caller::{self, Caller};
 use crate::pages;
 use crate::run::Shared;
+use answer::AGAIN;
 
 /// Routes of stock, and of what changes an order.
 pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
@@ -53,24 +53,19 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
 
 type Answer = Result<Response, Problem>;
 
-async fn look(
-    State(shared): State<Arc<Shared>>,
-    Path(sku): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Answer {
+async fn look(State(shared): State<Arc<Shared>>, Path(sku): Path<String>, uri: Uri, headers: HeaderMap) -> Answer {
     if !headers.contains_key(header::AUTHORIZATION) {
         return Ok(pages::stock(&shared, &sku, &uri, &headers).await);
     }
-    let caller = Caller::of(&shared, &headers)?;
+    let caller = Caller::of(&shared, &headers, Scope::Stock)?;
     let sku = read::sku(&sku)?;
     let _slot = slot(&shared)?;
     let looking = stock::look(&caller.region, &sku);
     match tokio::time::timeout(shared.config.changes.timeout(), looking).await {
         Ok(Ok(Some(stock))) => Ok(answer::stock(&stock)),
         Ok(Ok(None)) => Err(answer::refused(&Refusal::UnknownSku(sku))),
-        Ok(Err(error)) => Err(answer::failed(&Fault::classify(&error))),
-        Err(_) => Err(answer::too_slow()),
+        Ok(Err(error)) => Err(caller::failed(&Fault::classify(&error), AGAIN)),
+        Err(_) => Err(caller::too_slow(AGAIN)),
     }
 }
 
@@ -109,7 +104,7 @@ async fn of_stock(
     read: impl FnOnce(Sku, &[u8]) -> Result<Change, Problem>,
 ) -> Answer {
     let (head, body) = request.into_parts();
-    let caller = Caller::of(&shared, &head.headers)?;
+    let caller = Caller::of(&shared, &head.headers, Scope::Stock)?;
     let sku = read::sku(sku)?;
     take(shared, caller, &head.headers, body, |body| read(sku, body)).await
 }
@@ -121,7 +116,7 @@ async fn of_order(
     read: impl FnOnce(OrderId, &[u8]) -> Result<Change, Problem>,
 ) -> Answer {
     let (head, body) = request.into_parts();
-    let caller = Caller::of(&shared, &head.headers)?;
+    let caller = Caller::of(&shared, &head.headers, Scope::Stock)?;
     let unknown = || answer::refused(&Refusal::UnknownOrder);
     // An id of another region is an order of another market.
     let order: OrderId = id.parse().map_err(|_| unknown())?;
@@ -129,32 +124,6 @@ async fn of_order(
         return Err(unknown());
     }
     take(shared, caller, &head.headers, body, |body| read(order, body)).await
-}
-
-/// Who asks, and where.
-struct Caller {
-    market: MarketId,
-    region: Region,
-}
-
-impl Caller {
-    /// The market of a server key that may do this.
-    fn of(shared: &Shared, headers: &HeaderMap) -> Result<Self, Problem> {
-        let plain = keys::from_header(headers)?;
-        let key = keys::check(&shared.keys, &*shared.clock, plain.as_deref(), Scope::Stock, headers)?;
-        if key.kind != KeyKind::Server {
-            let detail = format!("the API key {:?} is a browser's: this takes a server key", key.name);
-            return Err(keys::forbidden(detail));
-        }
-        let region = shared.regions.get(&key.market).cloned().ok_or_else(|| {
-            let market = &key.market;
-            keys::forbidden(format!(
-                "the API key {:?} is for the market {market}, which is not configured here",
-                key.name
-            ))
-        })?;
-        Ok(Self { market: key.market.clone(), region })
-    }
 }
 
 /// A place among the changes in flight, or 503 at once.
@@ -185,10 +154,10 @@ async fn take(
     match tokio::time::timeout(timeout, made).await {
         Ok(Ok(Ok(done))) => Ok(answer::done(done)),
         Ok(Ok(Err(Error::Refused(refusal)))) => Err(answer::refused(&refusal)),
-        Ok(Ok(Err(Error::KeyReused))) => Err(answer::key_reused()),
-        Ok(Ok(Err(Error::Database(error)))) => Err(answer::failed(&Fault::classify(&error))),
-        Ok(Err(_panicked)) => Err(answer::broken()),
-        Err(_) => Err(answer::too_slow()),
+        Ok(Ok(Err(Error::KeyReused))) => Err(caller::key_reused()),
+        Ok(Ok(Err(Error::Database(error)))) => Err(caller::failed(&Fault::classify(&error), AGAIN)),
+        Ok(Err(_panicked)) => Err(caller::broken()),
+        Err(_) => Err(caller::too_slow(AGAIN)),
     }
 }
 
@@ -204,10 +173,9 @@ async fn make(
     let mut tries_left = config.contention_retries;
     let mut done = loop {
         match stock::apply(&caller.region, &caller.market, &key, &change).await {
-            Err(Error::Database(error)) if tries_left > 0 && is_contention(&error) => {
+            Err(Error::Database(error)) if tries_left > 0 && caller::is_contention(&error) => {
                 tries_left -= 1;
-                let pause = rand::rng().random_range(1..=config.contention_pause_ms.max(1));
-                tokio::time::sleep(Duration::from_millis(pause)).await;
+                config.contention_pause().await;
             }
             made => break made?,
         }
@@ -217,8 +185,4 @@ async fn make(
         shared.lookup.committed(status).await;
     }
     Ok(done)
-}
-
-fn is_contention(error: &sea_orm::DbErr) -> bool {
-    matches!(Fault::classify(error), Fault::Contention(_))
 }

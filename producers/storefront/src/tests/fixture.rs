@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Cache, OrderStatus, Pages, PagesConfig};
+use cache::{Cache, OrderStatus, PageKey, Pages, PagesConfig};
 use chrono::{DateTime, Utc};
 use events::OrderState;
+use futures::future::BoxFuture;
 use model::{Fingerprint, ManualClock, OrderId, RegionNumber, StatusToken, TokenKey};
 use sea_orm::{ConnectionTrait as _, Value};
 use service::keys::{self, ApiKeys, Entry, KeyKind, Scope};
@@ -18,14 +19,17 @@ use tempfile::TempDir;
 use testkit::http::{Http, Response};
 use testkit::postgres::FreshDatabase;
 
-use crate::{Config, Deps, PublicReads, run};
+use crate::{Config, Deps, PublicReads, Storefront};
 
 pub(super) const ACCEPTED: &str = "2026-11-27T12:00:00Z";
+
+type Refresh = dyn Fn(Vec<PageKey>) -> BoxFuture<'static, ()> + Send + Sync;
 
 pub(super) struct Fixture {
     pub(super) shutdown: Shutdown,
     pub(super) cache: Arc<Cache>,
     pub(super) pages: Arc<Pages>,
+    refresh: Box<Refresh>,
     pub(super) http: Http,
     databases: Arc<Databases>,
     base: String,
@@ -132,7 +136,11 @@ async fn open(over: Over, config: Config) -> Fixture {
     // Patience where there is a database: a machine that compiles beside the tests is slow.
     let acquire_timeout_ms = if migrated { 30_000 } else { 500 };
     store.database.insert("main".to_owned(), DatabaseConfig { acquire_timeout_ms, ..DatabaseConfig::at(&url) });
-    store.region.push(RegionConfig { name: "america".parse().unwrap(), number: RegionNumber(2), database: "main".to_owned() });
+    store.region.push(RegionConfig {
+        name: "america".parse().unwrap(),
+        number: RegionNumber(2),
+        database: "main".to_owned(),
+    });
     let databases = Arc::new(Databases::open(&store).unwrap());
     if migrated {
         store::migrate(databases.analytics()).await.unwrap();
@@ -163,11 +171,16 @@ async fn open(over: Over, config: Config) -> Fixture {
         readiness: Readiness::new(shutdown.clone()),
     };
     let tasks = Tasks::new();
-    drop(tasks.spawn("storefront", run(server, deps, shutdown.clone())));
+    let health = deps.readiness.router();
+    let storefront = Storefront::new(deps);
+    let refresh = Box::new(storefront.refresh());
+    let stop = shutdown.clone();
+    drop(tasks.spawn("storefront", async move { storefront.serve(server, health, stop).await }));
     Fixture {
         shutdown,
         cache,
         pages,
+        refresh,
         http: Http::new(),
         databases,
         base,
@@ -182,11 +195,13 @@ async fn open(over: Over, config: Config) -> Fixture {
 
 /// Keys of the one market, by what they may do.
 pub(super) struct Keys {
-    /// A server's, for everything.
+    /// A server's, for orders and stock.
     pub(super) server: String,
+    /// A server's, for the catalogue alone.
+    pub(super) catalogue: String,
     /// A server's, without the scope.
     pub(super) orders_only: String,
-    /// A browser's, to which somebody gave the scope.
+    /// A browser's, to which somebody gave the scopes of servers.
     pub(super) browser: String,
 }
 
@@ -207,8 +222,9 @@ fn keys_of(file: &Path) -> Keys {
     };
     Keys {
         server: make("server", KeyKind::Server, &[Scope::Orders, Scope::Stock]),
+        catalogue: make("catalogue", KeyKind::Server, &[Scope::Catalogue]),
         orders_only: make("orders only", KeyKind::Server, &[Scope::Orders]),
-        browser: make("browser", KeyKind::Browser, &[Scope::Orders, Scope::Stock]),
+        browser: make("browser", KeyKind::Browser, &[Scope::Orders, Scope::Stock, Scope::Catalogue]),
     }
 }
 
@@ -244,6 +260,10 @@ impl Fixture {
     pub(super) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let url = format!("{}{path}", self.base);
         self.http.send("GET".parse().unwrap(), &url, headers, Vec::new()).await.unwrap()
+    }
+
+    pub(super) async fn refresh(&self, keys: Vec<PageKey>) {
+        (self.refresh)(keys).await;
     }
 
     pub(super) fn base(&self) -> &str {

@@ -1,3 +1,4 @@
+mod catalogue;
 mod changes;
 mod fixture;
 mod forms;

@@ -193,3 +193,24 @@ async fn what_does_not_matter_in_a_url_makes_no_new_page() {
     }
     assert_eq!((fixture.pages.stats().renders, fixture.pages.stats().pages), (1, 1));
 }
+
+#[tokio::test]
+async fn pages_that_are_known_to_be_old_are_rendered_before_anybody_asks() {
+    let fixture = on_sqlite(quick(), patient()).await;
+    fixture.shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
+    for _ in 0..64 {
+        for path in ["/v1/products/MUG", "/products/MUG", "/", "/v1/products?q=mug"] {
+            assert_eq!(fixture.get(path).await.status, 200, "{path}");
+        }
+    }
+    let renders = fixture.pages.stats().renders;
+    fixture.shelve(&[edit("MUG", "Blue mug", 1_600)]).await;
+    fixture.purge("MUG").await;
+    let tags = [cache::Tag::product(&fixture.region("main").name, &"MUG".parse().unwrap())];
+    let hot = fixture.pages.hot_with(&tags, 10);
+    assert_eq!(hot.len(), 2, "{hot:?}");
+    fixture.refresh(hot).await;
+    let rendered = async || (fixture.pages.stats().renders >= renders + 2).then_some(());
+    testkit::wait::until("both are rendered", rendered).await.unwrap();
+    assert_eq!(fixture.get("/v1/products/MUG").await.json()["price"]["minor"], 1_600);
+}

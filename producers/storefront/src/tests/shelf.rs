@@ -15,10 +15,11 @@ pub(super) fn edit(sku: &str, title: &str, minor: i64) -> ProductEdit {
         sku: sku.parse().unwrap(),
         title: title.to_owned(),
         description: "Holds coffee. ".repeat(100),
-        collections: vec!["mugs".to_owned()],
+        image: None,
+        collections: vec!["mugs".parse().unwrap()],
         price: Money::new(minor, Currency::from_code("EUR").unwrap()),
-        on_hand: 4_815_162,
-        low_threshold: 108,
+        on_hand: Some(4_815_162),
+        low_threshold: Some(108),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who calls, and whether they may.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
@@ -33,6 +35,23 @@ impl Scope {
             Self::Catalogue => "catalogue",
             Self::Stock => "stock",
         }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Orders, Self::Events, Self::Catalogue, Self::Stock];
+        let known = || all.map(Self::name).join(", ");
+        all.into_iter()
+            .find(|scope| scope.name() == text)
+            .ok_or_else(|| format!("{text:?} is no scope; known are {}", known()))
     }
 }
 

@@ -66,6 +66,16 @@ pub struct Page {
 /// # Errors
 /// The database's.
 pub async fn list(reader: &Reader, region: RegionNumber, search: &Search) -> Result<Page, DbErr> {
+    list_within(reader, region, search, WALK).await
+}
+
+/// [`fn@list`], passing over at most so many products.
+pub(super) async fn list_within(
+    reader: &Reader,
+    region: RegionNumber,
+    search: &Search,
+    most: u32,
+) -> Result<Page, DbErr> {
     let words = match search.q.as_deref().map(str::trim).filter(|q| !q.is_empty()) {
         None => Vec::new(),
         Some(q) => words::of_search(q),
@@ -75,7 +85,7 @@ pub async fn list(reader: &Reader, region: RegionNumber, search: &Search) -> Res
         return Ok(Page::default());
     }
     let limit = search.limit.clamp(1, MOST);
-    let walk = Walk { region, search, limit };
+    let walk = Walk { region, search, limit, most };
     let (statement, is_cut) = if words.is_empty() {
         (walk.all(), false)
     } else {
@@ -137,7 +147,7 @@ async fn rarest(reader: &Reader, region: RegionNumber, words: &[String]) -> Resu
 async fn end_of_walk(reader: &Reader, walk: &Walk<'_>) -> Result<Option<Cursor>, DbErr> {
     let mut sql = Sql::new(walk.region);
     let list = walk.list(&mut sql);
-    sql.text = format!("SELECT l.sort_key, l.sku {list} ORDER BY l.sort_key, l.sku LIMIT 1 OFFSET {}", WALK - 1);
+    sql.text = format!("SELECT l.sort_key, l.sku {list} ORDER BY l.sort_key, l.sku LIMIT 1 OFFSET {}", walk.most - 1);
     reader.query_one_raw(sql.on(reader)).await?.as_ref().map(cursor).transpose()
 }
 
@@ -146,6 +156,8 @@ struct Walk<'a> {
     region: RegionNumber,
     search: &'a Search,
     limit: u32,
+    /// Products that it looks at.
+    most: u32,
 }
 
 impl Walk<'_> {
@@ -193,8 +205,9 @@ impl Walk<'_> {
         let list = self.list(&mut sql);
         let matches = sql.matches(&words.iter().collect::<Vec<_>>());
         let keys = format!(
-            "SELECT l.sort_key, l.sku FROM (SELECT l.sort_key, l.sku {list} ORDER BY l.sort_key, l.sku LIMIT {WALK}) l \
-             WHERE true{matches}"
+            "SELECT l.sort_key, l.sku FROM (SELECT l.sort_key, l.sku {list} ORDER BY l.sort_key, l.sku LIMIT {}) l \
+             WHERE true{matches}",
+            self.most
         );
         self.shown(sql, &keys)
     }

@@ -1,55 +1,89 @@
-//! The statements of an import, in the SQL that both databases share.
+//! The statements of an edit, in the SQL that both databases share.
+//!
+//! # Lock, then read
+//! A row is locked by one statement and read by the next. A statement that does both sees, after it waited for a lock, the row
+//! as it is and everything that it joins as it was before: an old price beside a new product.
+//!
+//! A row that is not there can't be locked, so one with version 0 is made first. Two edits that make the same product meet in its
+//! key, and the second one goes on with what the first one left.
 
 use std::collections::HashMap;
 
-use model::RegionNumber;
-use sea_orm::{ConnectionTrait as _, DbErr, Value};
+use model::{CollectionName, Sku};
+use sea_orm::{ConnectionTrait as _, DbErr};
 
-use super::ProductEdit;
-use super::change::{Change, KnownProduct, KnownStock};
+use super::change::{Change, KnownProduct, KnownStock, StockChange};
+use super::read::broken;
+use super::{ProductEdit, words};
 use crate::config::Backend;
-use crate::database::{Database, Transaction};
+use crate::database::Transaction;
+use crate::regions::Region;
+use crate::rows::Rows;
 
 /// Where the statements run.
 pub(super) struct Statements<'a> {
-    pub(super) database: &'a Database,
-    pub(super) transaction: &'a Transaction,
-    pub(super) region: RegionNumber,
+    pub(super) region: &'a Region,
+    pub(super) tx: &'a Transaction,
+}
+
+fn of(skus: &[&Sku]) -> Rows {
+    Rows::default().column("sku", "text", skus.iter().map(ToString::to_string))
 }
 
 impl Statements<'_> {
-    fn region(&self) -> Value {
-        i32::from(self.region.0).into()
+    fn backend(&self) -> Backend {
+        self.region.database.backend()
     }
 
-    /// Locks the rows of `table` one by one in the byte order of their SKUs, as the chunks are sorted, whatever the
-    /// database's own collation; SQLite's transaction holds the whole file.
-    fn locked(&self, table: &str) -> String {
-        match self.database.backend() {
-            Backend::Postgres => format!("ORDER BY {table}.sku COLLATE \"C\" FOR UPDATE OF {table}"),
-            Backend::Sqlite => String::new(),
+    /// The rest of an `INSERT … SELECT … FROM r` that makes rows which are missing and locks all of them, in the byte order of
+    /// their SKUs, as the chunks are sorted, whatever the database's own collation. A row whose update is called off by its
+    /// condition is locked all the same. SQLite's transaction holds the whole file.
+    fn made_and_locked(&self, table: &str) -> String {
+        match self.backend() {
+            Backend::Postgres => format!(
+                "WHERE true ORDER BY r.sku COLLATE \"C\" \
+                 ON CONFLICT (region, sku) DO UPDATE SET version = {table}.version WHERE false"
+            ),
+            Backend::Sqlite => "WHERE true ON CONFLICT (region, sku) DO NOTHING".to_owned(),
         }
     }
 
-    /// The products of `chunk` that are there, by SKU.
-    pub(super) async fn products(&self, chunk: &[&ProductEdit]) -> Result<HashMap<String, KnownProduct>, DbErr> {
+    /// Locks the products of `skus`; those that are not there are made, not for sale, with version 0.
+    pub(super) async fn make_and_lock_products(&self, skus: &[&Sku]) -> Result<(), DbErr> {
         let sql = format!(
-            "SELECT p.sku, p.title, p.description, p.collections, p.active, p.version, c.currency, c.amount_minor \
-             FROM products p LEFT JOIN product_prices c \
-             ON c.region = p.region AND c.sku = p.sku AND c.superseded_at IS NULL \
-             WHERE p.region = $1 AND p.sku IN ({}) {}",
-            placeholders(2, chunk.len()),
-            self.locked("p"),
+            "INSERT INTO products (region, sku, title, collections, active, version) \
+             SELECT {}, r.sku, '', '[]', false, 0 FROM r {}",
+            self.region.number,
+            self.made_and_locked("products"),
         );
-        let rows = self.transaction.query_all_raw(self.database.statement(sql, self.region_and_skus(chunk))).await?;
-        let mut known = HashMap::with_capacity(rows.len());
-        for row in rows {
+        of(skus).execute(&**self.tx, &sql).await.map(drop)
+    }
+
+    /// Locks the product of `sku`, where there is one.
+    pub(super) async fn lock_product(&self, sku: &Sku) -> Result<(), DbErr> {
+        let lock = if self.backend() == Backend::Postgres { "FOR UPDATE" } else { "" };
+        let sql = format!("SELECT 1 FROM products WHERE region = $1 AND sku = $2 {lock}");
+        let key = [i32::from(self.region.number.0).into(), sku.as_str().into()];
+        self.tx.query_one_raw(self.region.database.statement(sql, key)).await.map(drop)
+    }
+
+    /// The products of `skus`, locked, by SKU.
+    pub(super) async fn products(&self, skus: &[&Sku]) -> Result<HashMap<String, KnownProduct>, DbErr> {
+        let sql = format!(
+            "SELECT p.sku, p.title, p.description, p.image, p.collections, p.active, p.version, c.currency, \
+             c.amount_minor FROM r JOIN products p ON p.region = {} AND p.sku = r.sku LEFT JOIN product_prices c \
+             ON c.region = p.region AND c.sku = p.sku AND c.superseded_at IS NULL",
+            self.region.number
+        );
+        let mut known = HashMap::with_capacity(skus.len());
+        for row in of(skus).query(&**self.tx, &sql).await? {
             let collections: serde_json::Value = row.try_get("", "collections")?;
             let currency: Option<String> = row.try_get("", "currency")?;
             let amount: Option<i64> = row.try_get("", "amount_minor")?;
             let product = KnownProduct {
                 title: row.try_get("", "title")?,
                 description: row.try_get("", "description")?,
+                image: row.try_get("", "image")?,
                 collections: serde_json::from_value(collections).unwrap_or_default(),
                 active: row.try_get("", "active")?,
                 version: row.try_get("", "version")?,
@@ -60,17 +94,21 @@ impl Statements<'_> {
         Ok(known)
     }
 
-    /// The stock rows of `chunk` that are there, locked, by SKU.
-    pub(super) async fn stock(&self, chunk: &[&ProductEdit]) -> Result<HashMap<String, KnownStock>, DbErr> {
+    /// Locks the stock rows of `skus`, with those that are not there made without units and with version 0; they are returned by
+    /// SKU.
+    pub(super) async fn make_and_lock_stock(&self, skus: &[&Sku]) -> Result<HashMap<String, KnownStock>, DbErr> {
+        let region = self.region.number;
         let sql = format!(
-            "SELECT sku, on_hand, reserved, low_threshold, version FROM stock \
-             WHERE region = $1 AND sku IN ({}) {}",
-            placeholders(2, chunk.len()),
-            self.locked("stock"),
+            "INSERT INTO stock (region, sku, on_hand, version) SELECT {region}, r.sku, 0, 0 FROM r {}",
+            self.made_and_locked("stock"),
         );
-        let rows = self.transaction.query_all_raw(self.database.statement(sql, self.region_and_skus(chunk))).await?;
-        let mut known = HashMap::with_capacity(rows.len());
-        for row in rows {
+        of(skus).execute(&**self.tx, &sql).await?;
+        let sql = format!(
+            "SELECT stock.sku, on_hand, reserved, low_threshold, version FROM stock JOIN r ON r.sku = stock.sku \
+             WHERE region = {region}"
+        );
+        let mut known = HashMap::with_capacity(skus.len());
+        for row in of(skus).query(&**self.tx, &sql).await? {
             let stock = KnownStock {
                 on_hand: row.try_get("", "on_hand")?,
                 reserved: row.try_get("", "reserved")?,
@@ -83,118 +121,155 @@ impl Statements<'_> {
     }
 
     pub(super) async fn write_products(&self, changes: &[Change<'_>]) -> Result<(), DbErr> {
-        let rows: Vec<[Value; 6]> = changes
-            .iter()
-            .filter_map(|change| {
-                let version = change.product_version?;
-                let edit = change.edit;
-                Some([
-                    self.region(),
-                    edit.sku.as_str().into(),
-                    edit.title.as_str().into(),
-                    edit.description.as_str().into(),
-                    serde_json::Value::from(edit.collections.clone()).into(),
-                    version.into(),
-                ])
-            })
-            .collect();
-        let now = self.database.backend().now_sql();
-        self.insert(
-            "products (region, sku, title, description, collections, version)",
-            rows,
-            &format!(
-                "ON CONFLICT (region, sku) DO UPDATE SET title = excluded.title, description = excluded.description, \
-                 collections = excluded.collections, active = true, version = excluded.version, updated_at = {now}"
-            ),
-        )
-        .await
-    }
-
-    pub(super) async fn write_prices(&self, changes: &[Change<'_>]) -> Result<(), DbErr> {
-        let priced: Vec<(&Change<'_>, i64)> = changes
-            .iter()
-            .filter(|change| change.new_price)
-            .filter_map(|change| Some((change, change.product_version?)))
-            .collect();
-        if priced.is_empty() {
-            return Ok(());
-        }
+        let changed: Vec<(&ProductEdit, i64)> =
+            changes.iter().filter_map(|change| Some((change.edit, change.product_version?))).collect();
+        let collections = |edit: &ProductEdit| {
+            let names = edit.collections.iter().map(CollectionName::as_str);
+            serde_json::Value::from(names.collect::<Vec<_>>()).to_string()
+        };
+        let rows = Rows::default()
+            .column("sku", "text", changed.iter().map(|(edit, _)| edit.sku.to_string()))
+            .column("title", "text", changed.iter().map(|(edit, _)| edit.title.clone()))
+            .column("description", "text", changed.iter().map(|(edit, _)| edit.description.clone()))
+            // An empty text stands for none on its way: arrays carry no nulls here.
+            .column("image", "text", changed.iter().map(|(edit, _)| edit.image.clone().unwrap_or_default()))
+            .column("collections", "jsonb", changed.iter().map(|(edit, _)| collections(edit)))
+            .column("version", "bigint", changed.iter().map(|(_, version)| *version));
         let sql = format!(
-            "UPDATE product_prices SET superseded_at = {} WHERE region = $1 AND superseded_at IS NULL AND sku IN ({})",
-            self.database.backend().now_sql(),
-            placeholders(2, priced.len()),
+            "UPDATE products SET title = r.title, description = r.description, image = NULLIF(r.image, ''), \
+             collections = r.collections, active = true, version = r.version, updated_at = {} FROM r \
+             WHERE products.region = {} AND products.sku = r.sku",
+            self.backend().moment_sql(),
+            self.region.number
         );
-        let edits: Vec<&ProductEdit> = priced.iter().map(|(change, _)| change.edit).collect();
-        self.transaction.execute_raw(self.database.statement(sql, self.region_and_skus(&edits))).await?;
-        let rows: Vec<[Value; 5]> = priced
-            .iter()
-            .map(|(change, version)| {
-                let price = change.edit.price;
-                let sku = change.edit.sku.as_str().into();
-                [self.region(), sku, (*version).into(), price.currency.code().into(), price.minor.into()]
-            })
-            .collect();
-        self.insert("product_prices (region, sku, version, currency, amount_minor)", rows, "").await
+        self.all(rows, changed.len(), &sql).await
     }
 
-    pub(super) async fn write_stock(&self, changes: &[Change<'_>], reference: &str) -> Result<(), DbErr> {
-        let counted: Vec<(&Change<'_>, i64)> =
-            changes.iter().filter_map(|change| Some((change, change.stock_version?))).collect();
-        // The locked row's `reserved` goes along although it stays: a CHECK looks at the row to insert before the conflict.
-        let rows: Vec<[Value; 7]> = counted
-            .iter()
-            .map(|(change, version)| {
-                let edit = change.edit;
-                [
-                    self.region(),
-                    edit.sku.as_str().into(),
-                    edit.on_hand.into(),
-                    change.reserved.into(),
-                    change.shortfall.into(),
-                    edit.low_threshold.into(),
-                    (*version).into(),
-                ]
-            })
-            .collect();
-        let now = self.database.backend().now_sql();
-        self.insert(
-            "stock (region, sku, on_hand, reserved, shortfall, low_threshold, version)",
-            rows,
-            &format!(
-                "ON CONFLICT (region, sku) DO UPDATE SET on_hand = excluded.on_hand, shortfall = excluded.shortfall, \
-                 low_threshold = excluded.low_threshold, version = excluded.version, updated_at = {now}"
-            ),
-        )
-        .await?;
-        let movements: Vec<[Value; 6]> = counted
-            .iter()
-            .filter(|(change, _)| change.on_hand_delta != 0)
-            .map(|(change, _)| {
-                let sku = change.edit.sku.as_str().into();
-                let count = change.on_hand_delta.into();
-                [self.region(), sku, "import".into(), reference.into(), count, 0_i64.into()]
-            })
-            .collect();
-        self.insert("stock_movements (region, sku, kind, reference, on_hand_change, reserved_change)", movements, "")
-            .await
+    /// Takes the product out of sale, as this version.
+    pub(super) async fn withdraw_product(&self, sku: &Sku, version: i64) -> Result<(), DbErr> {
+        let sql = format!(
+            "UPDATE products SET active = false, version = r.version, updated_at = {} FROM r \
+             WHERE products.region = {} AND products.sku = r.sku",
+            self.backend().moment_sql(),
+            self.region.number
+        );
+        self.all(of(&[sku]).column("version", "bigint", [version]), 1, &sql).await
     }
 
-    async fn insert<const N: usize>(&self, into: &str, rows: Vec<[Value; N]>, then: &str) -> Result<(), DbErr> {
-        if rows.is_empty() {
-            return Ok(());
+    /// Where the products are listed, and the words that they are found by.
+    pub(super) async fn write_lists(&self, changes: &[Change<'_>]) -> Result<(), DbErr> {
+        let region = self.region.number;
+        let edits: Vec<&ProductEdit> =
+            changes.iter().filter(|change| change.relisted).map(|change| change.edit).collect();
+        self.unlist(&edits.iter().map(|edit| &edit.sku).collect::<Vec<_>>()).await?;
+        let places: Vec<(&str, String, String)> = edits
+            .iter()
+            .flat_map(|edit| {
+                // The list of everything has an empty name.
+                let names = edit.collections.iter().map(CollectionName::as_str).chain([""]);
+                names.map(|name| (name, words::sort_key(&edit.title), edit.sku.to_string()))
+            })
+            .collect();
+        let rows = Rows::default()
+            .column("collection", "text", places.iter().map(|(name, ..)| (*name).to_owned()))
+            .column("sort_key", "text", places.iter().map(|(_, key, _)| key.clone()))
+            .column("sku", "text", places.iter().map(|(.., sku)| sku.clone()));
+        let sql = format!(
+            "INSERT INTO product_listings (region, collection, sort_key, sku) \
+             SELECT {region}, collection, sort_key, sku FROM r WHERE true ON CONFLICT DO NOTHING"
+        );
+        rows.execute(&**self.tx, &sql).await?;
+        let words: Vec<(String, String)> = edits
+            .iter()
+            .flat_map(|edit| {
+                words::of_product(&edit.title, &edit.sku).into_iter().map(|word| (word, edit.sku.to_string()))
+            })
+            .collect();
+        let rows = Rows::default().column("word", "text", words.iter().map(|(word, _)| word.clone())).column(
+            "sku",
+            "text",
+            words.iter().map(|(_, sku)| sku.clone()),
+        );
+        let sql = format!("INSERT INTO product_words (region, word, sku) SELECT {region}, word, sku FROM r");
+        rows.execute(&**self.tx, &sql).await.map(drop)
+    }
+
+    /// Takes products out of every list.
+    pub(super) async fn unlist(&self, skus: &[&Sku]) -> Result<(), DbErr> {
+        for table in ["product_listings", "product_words"] {
+            let sql =
+                format!("DELETE FROM {table} WHERE region = {} AND sku IN (SELECT sku FROM r)", self.region.number);
+            of(skus).execute(&**self.tx, &sql).await?;
         }
-        let values: Vec<String> = (0..rows.len()).map(|row| format!("({})", placeholders(row * N + 1, N))).collect();
-        let sql = format!("INSERT INTO {into} VALUES {} {then}", values.join(", "));
-        self.transaction.execute_raw(self.database.statement(sql, rows.into_iter().flatten())).await?;
         Ok(())
     }
 
-    fn region_and_skus(&self, chunk: &[&ProductEdit]) -> Vec<Value> {
-        std::iter::once(self.region()).chain(chunk.iter().map(|edit| edit.sku.as_str().into())).collect()
+    pub(super) async fn write_prices(&self, changes: &[Change<'_>]) -> Result<(), DbErr> {
+        let priced: Vec<(&ProductEdit, i64)> = changes
+            .iter()
+            .filter(|change| change.new_price)
+            .filter_map(|change| Some((change.edit, change.product_version?)))
+            .collect();
+        self.end_prices(&priced.iter().map(|(edit, _)| &edit.sku).collect::<Vec<_>>()).await?;
+        let rows = Rows::default()
+            .column("sku", "text", priced.iter().map(|(edit, _)| edit.sku.to_string()))
+            .column("version", "bigint", priced.iter().map(|(_, version)| *version))
+            .column("currency", "text", priced.iter().map(|(edit, _)| edit.price.currency.code().to_owned()))
+            .column("amount_minor", "bigint", priced.iter().map(|(edit, _)| edit.price.minor));
+        let sql = format!(
+            "INSERT INTO product_prices (region, sku, version, currency, amount_minor, valid_from) \
+             SELECT {}, sku, version, currency, amount_minor, {} FROM r",
+            self.region.number,
+            self.backend().moment_sql()
+        );
+        rows.execute(&**self.tx, &sql).await.map(drop)
     }
-}
 
-/// `$FIRST, …`, `count` of them.
-fn placeholders(first: usize, count: usize) -> String {
-    (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+    /// Ends the standing prices of `skus`. Now, and not when the transaction began: it may have waited for longer than a page
+    /// with the price is honoured.
+    pub(super) async fn end_prices(&self, skus: &[&Sku]) -> Result<(), DbErr> {
+        let sql = format!(
+            "UPDATE product_prices SET superseded_at = {} FROM r \
+             WHERE product_prices.region = {} AND product_prices.sku = r.sku AND superseded_at IS NULL",
+            self.backend().moment_sql(),
+            self.region.number
+        );
+        of(skus).execute(&**self.tx, &sql).await.map(drop)
+    }
+
+    pub(super) async fn write_stock(&self, changes: &[Change<'_>], reference: &str) -> Result<(), DbErr> {
+        let counted: Vec<(&Sku, StockChange)> =
+            changes.iter().filter_map(|change| Some((&change.edit.sku, change.stock?))).collect();
+        let rows = Rows::default()
+            .column("sku", "text", counted.iter().map(|(sku, _)| sku.to_string()))
+            .column("on_hand", "bigint", counted.iter().map(|(_, stock)| stock.on_hand))
+            .column("shortfall", "bigint", counted.iter().map(|(_, stock)| stock.shortfall))
+            .column("low_threshold", "bigint", counted.iter().map(|(_, stock)| stock.low_threshold))
+            .column("version", "bigint", counted.iter().map(|(_, stock)| stock.version));
+        let sql = format!(
+            "UPDATE stock SET on_hand = r.on_hand, shortfall = r.shortfall, low_threshold = r.low_threshold, \
+             version = r.version, updated_at = {} FROM r WHERE stock.region = {} AND stock.sku = r.sku",
+            self.backend().moment_sql(),
+            self.region.number
+        );
+        self.all(rows, counted.len(), &sql).await?;
+        let moved: Vec<(&Sku, i64)> =
+            counted.iter().map(|(sku, stock)| (*sku, stock.on_hand_delta)).filter(|(_, delta)| *delta != 0).collect();
+        let rows = Rows::default()
+            .column("sku", "text", moved.iter().map(|(sku, _)| sku.to_string()))
+            .column("reference", "text", moved.iter().map(|_| reference.to_owned()))
+            .column("units", "bigint", moved.iter().map(|(_, units)| *units));
+        let sql = format!(
+            "INSERT INTO stock_movements (region, sku, kind, reference, on_hand_change, reserved_change) \
+             SELECT {}, sku, 'import', reference, units, 0 FROM r",
+            self.region.number
+        );
+        rows.execute(&**self.tx, &sql).await.map(drop)
+    }
+
+    /// Runs an update of so many locked rows.
+    async fn all(&self, rows: Rows, count: usize, sql: &str) -> Result<(), DbErr> {
+        let updated = rows.execute(&**self.tx, sql).await?;
+        if usize::try_from(updated).ok() == Some(count) { Ok(()) } else { Err(broken("a row that was locked is gone")) }
+    }
 }

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
 use uuid::Uuid;
 
 use super::change::OrderNow;
-use super::ledger::{Kind, Ledger, broken, query};
+use super::ledger::{Kind, Ledger, broken};
 use super::level::fact;
 use super::order_row::{COLUMNS, OrderRow, line, movements, units};
 use super::refusal::Error;
@@ -179,7 +179,7 @@ impl Ledger<'_> {
         let sql = "UPDATE orders SET state = 'released', expires_at = NULL, version = orders.version + 1, \
                    updated_at = r.at FROM r WHERE orders.id = r.id AND orders.version = r.version \
                    AND orders.state = 'reserved' RETURNING orders.id AS id";
-        query(&**self.tx, rows, sql).await?.iter().map(|row| order_id(row, "id")).collect()
+        rows.query(&**self.tx, sql).await?.iter().map(|row| order_id(row, "id")).collect()
     }
 
     /// Units by order and SKU.
@@ -188,7 +188,7 @@ impl Ledger<'_> {
         let sql = "SELECT order_lines.order_id AS order_id, sku, quantity, unit_price_minor FROM order_lines \
                    JOIN r ON r.order_id = order_lines.order_id";
         let mut lines: BTreeMap<OrderId, Vec<_>> = BTreeMap::new();
-        for row in query(&**self.tx, rows, sql).await? {
+        for row in rows.query(&**self.tx, sql).await? {
             lines.entry(order_id(&row, "order_id")?).or_default().push(line(&row)?);
         }
         Ok(lines.into_iter().map(|(id, lines)| (id, units(&lines))).collect())

@@ -76,7 +76,7 @@ impl Ledger<'_> {
             self.region.number
         );
         let rows = Rows::default().column("sku", "text", skus.iter().map(Sku::to_string));
-        query(&**self.tx, rows, &sql).await?.iter().map(level).collect()
+        rows.query(&**self.tx, &sql).await?.iter().map(level).collect()
     }
 
     /// Makes a row without units where there is none.
@@ -149,7 +149,7 @@ impl Ledger<'_> {
              WHERE stock.region = {} AND stock.sku = r.sku AND stock.version = r.version - 1",
             self.region.number
         );
-        let updated = execute(&**self.tx, rows, &sql).await?;
+        let updated = rows.execute(&**self.tx, &sql).await?;
         if usize::try_from(updated).ok() == Some(levels.len()) {
             Ok(())
         } else {
@@ -177,7 +177,7 @@ impl Ledger<'_> {
                  created_at) SELECT {}, sku, kind, reference, {order}, on_hand, reserved, at FROM r",
                 self.region.number
             );
-            execute(&**self.tx, rows, &sql).await?;
+            rows.execute(&**self.tx, &sql).await?;
         }
         Ok(())
     }
@@ -207,23 +207,6 @@ fn level(row: &QueryResult) -> Result<(Sku, Level), DbErr> {
 pub(super) fn sku(row: &QueryResult) -> Result<Sku, DbErr> {
     let text: String = row.try_get("", "sku")?;
     text.parse().map_err(|error| broken(&format!("{text:?}: {error}")))
-}
-
-pub(super) async fn query(db: &impl ConnectionTrait, rows: Rows, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
-    let mut found = Vec::new();
-    for statement in rows.statements(db.get_database_backend(), sql) {
-        found.extend(db.query_all_raw(statement).await?);
-    }
-    Ok(found)
-}
-
-/// The number of rows that changed.
-pub(super) async fn execute(db: &impl ConnectionTrait, rows: Rows, sql: &str) -> Result<u64, DbErr> {
-    let mut changed = 0;
-    for statement in rows.statements(db.get_database_backend(), sql) {
-        changed += db.execute_raw(statement).await?.rows_affected();
-    }
-    Ok(changed)
 }
 
 /// What the database holds is not what was put in: an operator has to look.

@@ -7,7 +7,7 @@ use model::{IdempotencyKey, OrderId, Sku};
 use sea_orm::{ConnectionTrait as _, DbErr};
 
 use super::change::{OrderAnswer, RefundLine};
-use super::ledger::{Kind, Ledger, Movement, execute, sku};
+use super::ledger::{Kind, Ledger, Movement, sku};
 use super::level::fact;
 use super::order_row::{OrderRow, units};
 use super::refusal::{Error, Refusal};
@@ -89,7 +89,7 @@ impl Ledger<'_> {
             .column("at", "timestamptz", lines.iter().map(|_| self.at));
         let sql = "INSERT INTO order_refunds (order_id, sku, reference, quantity, restocked, amount_minor, created_at) \
                    SELECT order_id, sku, reference, quantity, restocked, amount_minor, at FROM r";
-        execute(&**self.tx, rows, sql).await.map(drop)
+        rows.execute(&**self.tx, sql).await.map(drop)
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use model::{Fingerprint, IdempotencyKey, MarketId, OrderId};
-use sea_orm::{ConnectionTrait as _, DbErr, Value};
+use sea_orm::{ConnectionTrait as _, DbErr};
 use serde::Serialize;
 
 use super::change::{Change, Done};
-use super::ledger::{Ledger, broken};
+use super::ledger::Ledger;
 use super::order_row::OrderRow;
 use super::refusal::{Error, Refusal};
+use crate::answers::Answers;
 use crate::config::Backend;
 use crate::database::{Database, Transaction};
 use crate::regions::Region;
@@ -47,12 +47,14 @@ impl Request<'_> {
     async fn run(&self, change: &Change) -> Result<Done, Error> {
         let canonical = serde_json::to_vec(change).map_err(|error| DbErr::Json(error.to_string()))?;
         let fingerprint = Fingerprint::of([canonical.as_slice()]);
-        let Some(at) = self.begin(fingerprint).await? else {
-            return self.replay(fingerprint).await;
+        let answers = Answers { region: self.region, tx: self.tx, market: self.market, key: self.key };
+        let Some(at) = answers.begin(fingerprint).await? else {
+            let answer = answers.stored(fingerprint).await?.ok_or(Error::KeyReused)?;
+            return Ok(Done { answer, replayed: true, order: None });
         };
         let ledger = Ledger { region: self.region, tx: self.tx, at };
         let done = self.make(ledger, change).await?;
-        self.keep(&done.answer).await?;
+        answers.keep(&done.answer).await?;
         Ok(done)
     }
 
@@ -79,39 +81,6 @@ impl Request<'_> {
 
     async fn order(&self, ledger: Ledger<'_>, id: OrderId) -> Result<OrderRow, Error> {
         Ok(ledger.order(id, self.market).await?.ok_or(Refusal::UnknownOrder)?)
-    }
-
-    fn id(&self) -> [Value; 3] {
-        [i32::from(self.region.number.0).into(), self.market.as_str().into(), self.key.as_str().into()]
-    }
-
-    /// Takes the key: the transaction's time by the database's clock, or none where the key is taken. Waits for a request with
-    /// the same key that is not committed yet.
-    async fn begin(&self, fingerprint: Fingerprint) -> Result<Option<DateTime<Utc>>, DbErr> {
-        let sql = "INSERT INTO stock_requests (region, market, idempotency_key, fingerprint) VALUES ($1, $2, $3, $4) \
-                   ON CONFLICT (region, market, idempotency_key) DO NOTHING RETURNING created_at";
-        let values = self.id().into_iter().chain([fingerprint.as_bytes().to_vec().into()]);
-        let row = self.tx.query_one_raw(self.region.database.statement(sql, values)).await?;
-        row.map(|row| row.try_get("", "created_at")).transpose()
-    }
-
-    async fn replay(&self, fingerprint: Fingerprint) -> Result<Done, Error> {
-        let sql = "SELECT fingerprint, answer FROM stock_requests \
-                   WHERE region = $1 AND market = $2 AND idempotency_key = $3";
-        let row = self.tx.query_one_raw(self.region.database.statement(sql, self.id())).await?;
-        // Thrown away between the two statements: the next try takes the key.
-        let row = row.ok_or_else(|| broken("a request was forgotten while it was repeated"))?;
-        let stored: Vec<u8> = row.try_get("", "fingerprint")?;
-        if stored != fingerprint.as_bytes() {
-            return Err(Error::KeyReused);
-        }
-        Ok(Done { answer: row.try_get("", "answer")?, replayed: true, order: None })
-    }
-
-    async fn keep(&self, answer: &serde_json::Value) -> Result<(), DbErr> {
-        let sql = "UPDATE stock_requests SET answer = $4 WHERE region = $1 AND market = $2 AND idempotency_key = $3";
-        let values = self.id().into_iter().chain([answer.clone().into()]);
-        self.tx.execute_raw(self.region.database.statement(sql, values)).await.map(drop)
     }
 }
 

@@ -1,7 +1,7 @@
 use crate::entity::{
     analytics_progress, campaign_visitors, order, order_line, order_refund, page_event_seen, page_rollup,
-    parked_message, parked_replay, product, product_listing, product_price, product_word, revenue_rollup, revenue_seen, revenue_taken_back, stock,
-    stock_movement, stock_request,
+    parked_message, parked_replay, product, product_listing, product_price, product_word, revenue_rollup, revenue_seen,
+    revenue_taken_back, stock, stock_movement, stock_request,
 };
 use model::{Clock as _, EventId, SystemClock};
 use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, IntoActiveModel as _};

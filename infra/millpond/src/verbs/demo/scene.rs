@@ -9,9 +9,10 @@ use service::keys::{Entry, KeyKind, Scope};
 use store::Databases;
 use store::catalogue::ProductEdit;
 use store::entity::{order, outbox};
+use storefront::catalogue::file::Format;
 use tempfile::TempDir;
 
-use super::super::{import, keys, migrate, products_csv, say};
+use super::super::{import, keys, migrate, products, say};
 use crate::cli::DemoArgs;
 use crate::settings::Settings;
 
@@ -48,12 +49,11 @@ impl Scene {
         let mut settings = Settings::load(None, &layers)?;
         service::telemetry::init(&settings.log)?;
         keys::create_token_key(&settings.token_key_file)?;
-        let api_key = keys::create(&settings, "demo", MARKET, &[])?.reveal().to_owned();
+        let api_key = keys::create(&settings, "demo", MARKET, &[], &[])?.reveal().to_owned();
         let pages_key = pages_key(&settings)?;
         settings.storefront.shop.keys.insert(MARKET.parse()?, pages_key);
-        let products = products_csv::parse(CATALOGUE.as_bytes(), Currency::from_code(CURRENCY)?).map_err(|bad| {
-            anyhow::anyhow!("the sample catalogue: {}", bad.iter().map(ToString::to_string).collect::<String>())
-        })?;
+        let products = products::parse(Format::Csv, CATALOGUE.as_bytes(), Currency::from_code(CURRENCY)?)
+            .map_err(|bad| anyhow::anyhow!("the sample catalogue: {}", bad.join("; ")))?;
         let databases = Databases::open(&settings.store)?;
         for database in databases.databases() {
             migrate::one(database).await?;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use capacity::{Article, Events, Load, Mix, Popularity, Shape};
 use model::{Currency, Sku};
 
-use super::super::products_csv;
+use super::super::products;
 use super::args::{CourseArgs, EventsArg, TargetArgs, WhatArgs};
 
 /// Above it one machine can't send; a higher rate is a typing error.
@@ -84,10 +84,9 @@ fn orders(args: &WhatArgs, run: &str, seed: u64, articles: Vec<Article>) -> anyh
 
 fn articles(args: &WhatArgs) -> anyhow::Result<Vec<Article>> {
     if let Some(path) = &args.catalogue {
-        let file = File::open(path).with_context(|| format!("--catalogue {} can't be read", path.display()))?;
         let currency = Currency::from_code(&args.currency).context("--currency")?;
-        let products =
-            products_csv::parse(file, currency).map_err(|bad| bad_lines("--catalogue", &path.display(), &bad))?;
+        let products = products::read(path, currency).context("--catalogue")?;
+        let products = products.map_err(|bad| bad_lines("--catalogue", &path.display(), &bad))?;
         ensure!(!products.is_empty(), "--catalogue {}: it has no products", path.display());
         let other = products.iter().find(|product| product.price.currency != currency);
         if let Some(product) = other {

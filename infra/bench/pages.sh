@@ -1,0 +1,155 @@
+# shellcheck shell=bash
+# Section m: pages from the cache, apart from orders, and how soon a new price is everywhere. Part of ../bench.sh.
+
+# Searches that nobody asked for before, all different.
+page_keys=1000000
+# Orders/s that are offered while pages are flooded: far below what can be sustained.
+apart_rate=300
+
+section_m() {
+  shop_open servers m
+  # As an operator is told to run it: the cache is what may go.
+  redis_command CONFIG SET maxmemory 256mb
+  redis_command CONFIG SET maxmemory-policy allkeys-lru
+  cached_pages
+  many_keys
+  shop_close
+  shop_open servers m-apart
+  pages_apart
+  shop_close
+  shop_open servers m-change
+  changed_prices
+  shop_close
+  redis_command CONFIG SET maxmemory 0
+}
+
+# A page of the shop and a product for programs, each against a bare route that answers with as many bytes, in turns.
+cached_pages() {
+  roles_start storefront
+  against_bare page "/products/HOT" "a product's page"
+  against_bare json "/v1/products/HOT" "a product as JSON"
+}
+
+against_bare() {
+  local name=$1 path=$2 label=$3 port=${ports[storefront]} bytes etag bare n ours theirs kind_of words
+  bytes=$(curl --silent --fail --output /dev/null --write-out '%{size_download}' "http://127.0.0.1:$port$path")
+  etag=$(curl --silent --fail --dump-header - --output /dev/null "http://127.0.0.1:$port$path" |
+    sed -n 's/^etag: \(.*\)\r$/\1/p')
+  rm -f "$shop/bare.log"
+  launch "$shop/bare.log" "$examples/bare_route" "$bytes"
+  remember bare "$launched"
+  watch bare "$launched"
+  roles+=(bare)
+  until [ -s "$shop/bare.log" ]; do sleep 0.05; done
+  bare=$(head -n 1 "$shop/bare.log")
+  note "m.$name.bytes" "$bytes"
+  for kind_of in page held; do
+    ours=0 theirs=0
+    for n in 1 2; do
+      hammer "$bare" pages.lua "$seconds" page "/$kind_of"
+      theirs=$(calc 1 "$theirs + ${hammered[per_s]} / 2")
+      cpu_begin
+      if [ "$kind_of" = page ]; then
+        hammer "$port" pages.lua "$seconds" page "$path"
+      else
+        hammer "$port" pages.lua "$seconds" held "$path" "$etag"
+      fi
+      cpu_end "m.$name.$kind_of" "${hammered[accepted]}" wrk
+      ours=$(calc 1 "$ours + ${hammered[per_s]} / 2")
+    done
+    words="$label, $bytes bytes"
+    [ "$kind_of" = page ] || words="$label, 304"
+    figure "m.$name.$kind_of.bare_per_s" "$theirs" answers/s "bare axum, as many bytes ($kind_of)"
+    figure "m.$name.$kind_of.per_s" "$ours" answers/s "$words, 64 connections"
+    figure "m.$name.$kind_of.p99_ms" "${hammered[p99_ms]}" ms "$words, p99 at that rate"
+    ratio "m_${name}_${kind_of}_to_bare" "m.$name.$kind_of.per_s" "m.$name.$kind_of.bare_per_s"
+  done
+  role_stop bare
+}
+
+# Memory while more pages are asked for than any memory holds.
+many_keys() {
+  local keys=$page_keys asked=0 run=0 deadline
+  # A short bench is for trying the bench.
+  [ "$seconds" -ge 10 ] || keys=$((seconds * 5000))
+  deadline=$((SECONDS + seconds * 90))
+  figure m.keys.before_mb "$(memory storefront VmRSS)" MB "memory of the storefront before a flood of searches"
+  while [ "$asked" -lt "$keys" ] && [ $SECONDS -lt $deadline ]; do
+    run=$((run + 1))
+    hammer "${ports[storefront]}" pages.lua "$seconds" flood "k$run"
+    asked=$((asked + hammered[accepted] + hammered[refused]))
+  done
+  figure m.keys.asked "$asked" searches "searches, no two the same"
+  figure m.keys.per_s "${hammered[per_s]}" answers/s "such searches answered, 64 connections"
+  figure m.keys.after_mb "$(memory storefront VmRSS)" MB "memory of the storefront after them"
+  note m.keys.peak_mb "$(memory storefront VmHWM)"
+  note m.keys.held_bytes "$(metric storefront millpond_pages_held_bytes)"
+  figure m.keys.growth_mb "$(calc 1 "$(noted m.keys.after_mb) - $(noted m.keys.before_mb)")" MB "its growth (64 MB of pages are kept)"
+}
+
+# Reading and ordering beside each other.
+pages_apart() {
+  roles_start ingress storefront checkout relay invalidation
+  offer "${ports[ingress]}" "$apart_rate" 2 1000
+  orders_while alone "nobody reads"
+  flood_start
+  orders_while flooded "pages are flooded"
+  stop flood TERM
+  orders_while after "nobody reads any more"
+  ratio m_orders_flooded_to_alone m.orders.flooded.per_s m.orders.alone.per_s
+
+  pages_while idle "nothing else happens"
+  # Everything that checkout can do, and more than it can.
+  launch "$shop/orders.log" wrk --threads 1 --connections 64 --duration "$((seconds + 5))s" --timeout 10s \
+    --script "$root/infra/bench/orders.lua" "http://127.0.0.1:${ports[ingress]}" -- "$api_key" m HOT
+  remember orders "$launched"
+  pages_while saturated "checkout has more orders than it can take"
+  stop orders TERM
+  database_signal STOP
+  pages_while hung "the database hangs"
+  database_signal CONT
+  ratio m_reading_saturated_to_idle m.reading.saturated.p99_ms m.reading.idle.p99_ms
+  ratio m_reading_hung_to_idle m.reading.hung.p99_ms m.reading.idle.p99_ms
+}
+
+orders_while() {
+  offer "${ports[ingress]}" "$apart_rate" $((seconds * 2)) 1000
+  figure "m.orders.$1.per_s" "${offered[per_s]}" orders/s "orders accepted while $2 ($apart_rate/s offered)"
+  figure "m.orders.$1.p99_ms" "${offered[p99_ms]}" ms "orders while $2, p99"
+}
+
+flood_start() {
+  launch "$shop/flood.log" wrk --threads 1 --connections 64 --duration "$((seconds * 4 + 60))s" --timeout 10s \
+    --script "$root/infra/bench/pages.lua" "http://127.0.0.1:${ports[storefront]}" -- flood apart
+  remember flood "$launched"
+}
+
+# Some 200 readers a second of one page; what one of them waits.
+pages_while() {
+  timed $((seconds + 30)) wrk --threads 1 --connections 4 --duration "${seconds}s" --timeout 10s --latency \
+    --script "$root/infra/bench/pages.lua" "http://127.0.0.1:${ports[storefront]}" -- page /products/HOT 20
+  figure "m.reading.$1.p50_ms" "$(raw p50_ms)" ms "a page while $2, p50"
+  figure "m.reading.$1.p99_ms" "$(raw p99_ms)" ms "a page while $2, p99"
+  figure "m.reading.$1.refused" "$(raw refused)" answers "a page while $2, errors"
+}
+
+# PostgreSQL and all of its children: they neither answer nor end.
+database_signal() {
+  local pid
+  for pid in "$MILLPOND_TEST_PG_PID" $(cat "/proc/$MILLPOND_TEST_PG_PID/task/"*/children); do
+    kill -s "$1" "$pid" 2>/dev/null || true
+  done
+}
+
+# From an edit's answer until no replica serves the old price.
+changed_prices() {
+  local edit_key edits=$((seconds * 5))
+  edit_key=$(verb keys create --name edits --market main --scope catalogue 2>/dev/null)
+  roles_start storefront storefront-2 storefront-3 relay invalidation
+  timed $((edits * 5 + 120)) "$examples/price_probe" "$edit_key" HOT "$edits" "http://127.0.0.1:${ports[storefront]}" \
+    "http://127.0.0.1:${ports[storefront-2]}" "http://127.0.0.1:${ports[storefront-3]}"
+  figure m.change.p50_ms "$(raw p50_ms)" ms "a new price on all of 3 replicas, p50 of $edits edits"
+  figure m.change.p99_ms "$(raw p99_ms)" ms "a new price on all of 3 replicas, p99"
+  figure m.change.max_ms "$(raw max_ms)" ms "a new price on all of 3 replicas, slowest"
+  figure m.change.went_back "$(raw went_back)" times "an old price after the new one"
+}
