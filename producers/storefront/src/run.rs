@@ -87,7 +87,8 @@ impl Storefront {
         let changes = places(deps.config.changes.max_in_flight);
         let edits = places(deps.config.catalogue.max_in_flight);
         let imports = places(deps.config.catalogue.imports_in_flight);
-        let public = Public::new(&deps.config, deps.pages, &deps.markets, &deps.databases);
+        let tasks = Tasks::new();
+        let public = Public::new(&deps.config, deps.pages, &deps.markets, &deps.databases, &tasks);
         // A market whose region is not configured is refused by its requests, as it is by the ingress at its start.
         let region =
             |(market, region): (MarketId, RegionName)| Some((market, deps.databases.by_name(&region)?.clone()));
@@ -103,7 +104,7 @@ impl Storefront {
             changes,
             edits,
             imports,
-            tasks: Tasks::new(),
+            tasks,
             watched: Watched::default(),
             streams,
             token_key: deps.token_key,

@@ -26,15 +26,15 @@ pub(super) fn page_headers(site: &Site) -> Headers {
 }
 
 pub(super) async fn home(public: &Public, market: &Market, tags: Vec<Tag>) -> Result<Rendered, ReadError> {
-    let region = &market.region;
-    let reading = async {
-        let reader = list_reader(market).await?;
+    let region = market.region.clone();
+    let search = public.search(&List::default());
+    let reading = async move {
+        let reader = list_reader(&region).await?;
         let collections = catalogue::collections(&reader, region.number).await?;
-        let search = public.search(&List::default());
         Ok((collections, catalogue::list(&reader, region.number, &search).await?))
     };
     let (collections, page) = market.room.read(reading).await?;
-    let tags = with_stock(tags, &region.name, &page);
+    let tags = with_stock(tags, &market.region.name, &page);
     let site = public.sites.of(&market.id);
     let view = HomeView::new(Arc::clone(site), collections, page.items);
     Ok(html(public, site, template::home(&view), tags))
@@ -48,7 +48,7 @@ pub(super) async fn collection(
     (name, after): (CollectionName, Option<Cursor>),
 ) -> Result<Rendered, ReadError> {
     let list = List { collection: Some(name.clone()), q: None, after };
-    let page = market.room.read(public.page(market, &list)).await?;
+    let page = market.room.read(render::page(market.region.clone(), public.search(&list))).await?;
     if page.items.is_empty() && list.after.is_none() {
         return Ok(public.missing(tags));
     }
@@ -59,13 +59,8 @@ pub(super) async fn collection(
     Ok(html(public, site, template::collection(&view), tags))
 }
 
-pub(super) async fn product(
-    public: &Public,
-    market: &Market,
-    tags: Vec<Tag>,
-    sku: &Sku,
-) -> Result<Rendered, ReadError> {
-    let Some((product, availability)) = market.room.read(render::product(&market.region, sku)).await? else {
+pub(super) async fn product(public: &Public, market: &Market, tags: Vec<Tag>, sku: Sku) -> Result<Rendered, ReadError> {
+    let Some((product, availability)) = market.room.read(render::product(market.region.clone(), sku)).await? else {
         return Ok(public.missing(tags));
     };
     let site = public.sites.of(&market.id);

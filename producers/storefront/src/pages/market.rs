@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use model::{MarketId, RegionName, RegionNumber};
-use service::Problem;
+use service::{Problem, Tasks};
 use store::{Databases, Region};
 
 use super::problems::INVALID_QUERY;
@@ -42,13 +42,14 @@ impl Markets {
         markets: impl Iterator<Item = (&'a MarketId, &'a RegionName)>,
         databases: &Databases,
         config: &PublicReads,
+        tasks: &Tasks,
     ) -> Self {
         let mut rooms: HashMap<String, Arc<Room>> = HashMap::new();
         let mut by_id = HashMap::new();
         for (id, region) in markets {
             let Some(region) = databases.by_name(region).cloned() else { continue };
             let database = region.database.name();
-            let room = rooms.entry(database.to_owned()).or_insert_with(|| Arc::new(Room::new(database, config)));
+            let room = rooms.entry(database.to_owned()).or_insert_with(|| Room::new(database, config, tasks));
             let market = Market { id: id.clone(), room: Arc::clone(room), region };
             by_id.insert(id.to_string(), Arc::new(market));
         }

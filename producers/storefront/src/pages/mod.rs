@@ -51,7 +51,7 @@ use axum::response::Response;
 use axum::routing::get;
 use cache::{Encodings, PageError, PageKey, Pages, Served};
 use model::{MarketId, RegionName, Sku};
-use service::Problem;
+use service::{Problem, Tasks};
 use store::Databases;
 use store::catalogue::{self, Availability};
 
@@ -84,9 +84,10 @@ impl Public {
         pages: Arc<Pages>,
         markets: &BTreeMap<MarketId, RegionName>,
         databases: &Databases,
+        tasks: &Tasks,
     ) -> Arc<Self> {
         let ids = markets.keys();
-        let markets = Markets::new(markets.iter(), databases, &config.pages);
+        let markets = Markets::new(markets.iter(), databases, &config.pages, tasks);
         let sites = Sites::new(&config.shop, ids, |market| markets.has_to_be_named(market));
         Arc::new(Self {
             pages,
@@ -121,7 +122,7 @@ impl Public {
         market: &Market,
         sku: &Sku,
     ) -> Result<(catalogue::Product, Option<Availability>), Problem> {
-        let reading = render::product(&market.region, sku);
+        let reading = render::product(market.region.clone(), sku.clone());
         let read = market.room.read(reading).await.map_err(|error| problems::unread(&error))?;
         read.ok_or_else(|| problems::missing("product"))
     }

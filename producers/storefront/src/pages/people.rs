@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse as _, Response};
@@ -76,11 +77,11 @@ struct OrderQuery {
 async fn order(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
-    query: Option<Query<OrderQuery>>,
+    query: Result<Query<OrderQuery>, QueryRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let Query(query) = query.unwrap_or_default();
+    let query = query.map(|Query(query)| query).unwrap_or_default();
     let token = match authenticate(&shared, &id, &query.t) {
         Ok(token) => token,
         Err(problem) => return private(shared.public.problem(problem, &headers, Form::Html)),

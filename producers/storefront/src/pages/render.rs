@@ -26,49 +26,55 @@ impl Read {
         let region = &market.region;
         let tags = self.tags(&region.name);
         match self {
-            Self::Product(sku) => match market.room.read(product(region, &sku)).await? {
+            Self::Product(sku) => match market.room.read(product(region.clone(), sku)).await? {
                 None => Ok(public.missing(tags)),
                 Some((product, availability)) => {
                     public.json(&json::Product::new(&product, availability), tags, Headers::new())
                 }
             },
-            Self::Stock(sku) => {
-                let reader = region.reader_at(Reads::Listing, None);
-                let found = market.room.read(catalogue::availability(&reader, region.number, &sku)).await?;
-                match found {
-                    None => Ok(public.missing(tags)),
-                    found => {
-                        let stock = json::Stock { sku: &sku, availability: json::band(found) };
-                        public.json(&stock, tags, Headers::new())
-                    }
+            Self::Stock(sku) => match market.room.read(availability(region.clone(), sku.clone())).await? {
+                None => Ok(public.missing(tags)),
+                found => {
+                    let stock = json::Stock { sku: &sku, availability: json::band(found) };
+                    public.json(&stock, tags, Headers::new())
                 }
-            }
+            },
             Self::List(list) => {
-                let page = market.room.read(public.page(&market, &list)).await?;
+                let page = market.room.read(page(region.clone(), public.search(&list))).await?;
                 let tags = with_stock(tags, &region.name, &page);
                 let link = page.next.as_ref().and_then(|next| public.link(&market.id, &list, next));
                 public.json(&json::List::new(&page), tags, link.into_iter().collect())
             }
             Self::Home => html::home(&public, &market, tags).await,
             Self::Collection(name, after) => html::collection(&public, &market, tags, (name, after)).await,
-            Self::ProductPage(sku) => html::product(&public, &market, tags, &sku).await,
+            Self::ProductPage(sku) => html::product(&public, &market, tags, sku).await,
         }
     }
 }
 
 /// A product and how much of it there is, by the primary.
-pub(super) async fn product(region: &Region, sku: &Sku) -> Result<Option<(Product, Option<Availability>)>, DbErr> {
+pub(super) async fn product(region: Region, sku: Sku) -> Result<Option<(Product, Option<Availability>)>, DbErr> {
     let reader = region.reader_at(Reads::Listing, None);
-    let Some(product) = catalogue::product(&reader, region.number, sku).await? else { return Ok(None) };
-    Ok(Some((product, catalogue::availability(&reader, region.number, sku).await?)))
+    let Some(product) = catalogue::product(&reader, region.number, &sku).await? else { return Ok(None) };
+    Ok(Some((product, catalogue::availability(&reader, region.number, &sku).await?)))
+}
+
+async fn availability(region: Region, sku: Sku) -> Result<Option<Availability>, DbErr> {
+    let reader = region.reader_at(Reads::Listing, None);
+    catalogue::availability(&reader, region.number, &sku).await
+}
+
+/// A part of a list.
+pub(super) async fn page(region: Region, search: Search) -> Result<catalogue::Page, DbErr> {
+    catalogue::list(&list_reader(&region).await?, region.number, &search).await
 }
 
 /// For lists: a replica that has passed everything which was committed before this call, else the primary. A list that is kept
 /// would otherwise hide what was purged already.
-pub(super) async fn list_reader(market: &Market) -> Result<Reader, DbErr> {
-    let database = &market.region.database;
+pub(super) async fn list_reader(region: &Region) -> Result<Reader, DbErr> {
+    let database = &region.database;
     let position = if database.replicas().is_empty() { None } else { database.position().await? };
-    Ok(market.region.reader_at(Reads::Listing, position))
+    Ok(region.reader_at(Reads::Listing, position))
 }
 
 /// `tags`, and those of the stock of everything that is listed.
@@ -78,10 +84,6 @@ pub(super) fn with_stock(mut tags: Vec<Tag>, region: &RegionName, page: &catalog
 }
 
 impl Public {
-    pub(super) async fn page(&self, market: &Market, list: &List) -> Result<catalogue::Page, DbErr> {
-        catalogue::list(&list_reader(market).await?, market.region.number, &self.search(list)).await
-    }
-
     pub(super) fn search(&self, list: &List) -> Search {
         let List { collection, q, after } = list.clone();
         Search { collection, q, after, limit: self.config.page_size }

@@ -1,9 +1,11 @@
 //! What renders may ask of one database: apart from the reads of status and the changes of stock, and bounded.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sea_orm::DbErr;
+use service::Tasks;
 use store::Fault;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -25,6 +27,9 @@ pub(crate) enum ReadError {
     /// The database's own error.
     #[error("the database can't be read")]
     Database(#[from] DbErr),
+    /// A bug; logged with its text.
+    #[error("reading panicked")]
+    Panicked,
     /// What was read can't be written down.
     #[error("what was read can't be written as JSON")]
     Unwritable(#[from] serde_json::Error),
@@ -34,49 +39,68 @@ pub(crate) enum ReadError {
 #[derive(Debug)]
 pub(crate) struct Room {
     database: String,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     wait: Duration,
     answer_within: Duration,
     away_after: u32,
     /// Reads in a row without an answer.
     unanswered: AtomicU32,
     /// Who finds out whether it is back.
-    scout: Semaphore,
+    scout: Arc<Semaphore>,
+    tasks: Tasks,
 }
 
 impl Room {
-    pub(crate) fn new(database: &str, config: &PublicReads) -> Self {
-        Self {
+    pub(crate) fn new(database: &str, config: &PublicReads, tasks: &Tasks) -> Arc<Self> {
+        Arc::new(Self {
             database: database.to_owned(),
-            slots: Semaphore::new(config.max_reads.clamp(1, Semaphore::MAX_PERMITS)),
+            slots: Arc::new(Semaphore::new(config.max_reads.clamp(1, Semaphore::MAX_PERMITS))),
             wait: config.read_wait(),
             answer_within: config.read_timeout(),
             away_after: config.away_after.max(1),
             unanswered: AtomicU32::new(0),
-            scout: Semaphore::new(1),
-        }
+            scout: Arc::new(Semaphore::new(1)),
+            tasks: tasks.clone(),
+        })
     }
 
     /// Runs `reading` here. While the database is away one read at a time tries; the others fail at once, so that the renders of
     /// another database find their turn.
-    pub(crate) async fn read<T>(&self, reading: impl Future<Output = Result<T, DbErr>>) -> Result<T, ReadError> {
+    ///
+    /// A read that is given up goes on in a task until the database's own time-outs end it, and keeps its place for so long: its
+    /// connection is not free either, and giving both to the next one would in the end take those that others read by.
+    pub(crate) async fn read<T, F>(self: &Arc<Self>, reading: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, DbErr>> + Send + 'static,
+    {
         let away = self.unanswered.load(Ordering::Relaxed) >= self.away_after;
-        let _scout = if away { Some(self.scout.try_acquire().map_err(|_| ReadError::Away)?) } else { None };
-        let _slot = timeout(self.wait, self.slots.acquire()).await.ok().and_then(Result::ok).ok_or(ReadError::Busy)?;
-        match timeout(self.answer_within, reading).await {
-            Ok(Ok(read)) => {
-                self.answered();
-                Ok(read)
-            }
-            Ok(Err(error)) => {
-                if matches!(Fault::classify(&error), Fault::Infrastructure(_)) {
-                    self.unanswered(&error.to_string());
+        let scout =
+            if away { Some(Arc::clone(&self.scout).try_acquire_owned().map_err(|_| ReadError::Away)?) } else { None };
+        let slot = timeout(self.wait, Arc::clone(&self.slots).acquire_owned()).await;
+        let Some(slot) = slot.ok().and_then(Result::ok) else {
+            // Reads that do not end hold the others up.
+            self.went_unanswered(&ReadError::Busy.to_string());
+            return Err(ReadError::Busy);
+        };
+        let room = Arc::clone(self);
+        let read = self.tasks.spawn("page read", async move {
+            let read = reading.await;
+            match &read {
+                Err(error) if matches!(Fault::classify(error), Fault::Infrastructure(_)) => {
+                    room.went_unanswered(&error.to_string());
                 }
-                Err(error.into())
+                _ => room.answered(),
             }
+            drop((slot, scout));
+            read
+        });
+        match timeout(self.answer_within, read).await {
+            Ok(Ok(read)) => Ok(read?),
+            Ok(Err(_panicked)) => Err(ReadError::Panicked),
             Err(_) => {
                 let error = ReadError::TimedOut(u64::try_from(self.answer_within.as_millis()).unwrap_or(u64::MAX));
-                self.unanswered(&error.to_string());
+                self.went_unanswered(&error.to_string());
                 Err(error)
             }
         }
@@ -88,7 +112,7 @@ impl Room {
         }
     }
 
-    fn unanswered(&self, error: &str) {
+    fn went_unanswered(&self, error: &str) {
         let before = self.unanswered.fetch_add(1, Ordering::Relaxed);
         if before.saturating_add(1) == self.away_after {
             let database = &self.database;
@@ -99,43 +123,55 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Notify;
+
     use super::*;
 
-    fn room() -> Room {
-        Room::new(
-            "main",
-            &PublicReads { max_reads: 2, read_wait_ms: 10, read_timeout_ms: 100, ..PublicReads::default() },
-        )
+    fn room() -> Arc<Room> {
+        let config = PublicReads {
+            max_reads: 2,
+            read_wait_ms: 10,
+            read_timeout_ms: 100,
+            away_after: 2,
+            ..PublicReads::default()
+        };
+        Room::new("main", &config, &Tasks::new())
     }
 
-    async fn hung() -> Result<(), DbErr> {
-        std::future::pending().await
+    /// A read of a database that answers once `answers` is told.
+    async fn held(answers: Arc<Notify>) -> Result<(), DbErr> {
+        answers.notified().await;
+        Ok(())
+    }
+
+    async fn read(room: &Arc<Room>) -> Result<(), ReadError> {
+        room.read(async { Ok(()) }).await
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_database_that_hangs_is_tried_by_one_read_at_a_time_and_by_all_once_it_answers() {
-        let room = room();
-        for _ in 0..3 {
-            assert!(matches!(room.read(hung()).await, Err(ReadError::TimedOut(100))));
+    async fn while_a_database_hangs_nobody_waits_for_it_and_once_it_answers_all_read_again() {
+        let (room, answers) = (room(), Arc::new(Notify::new()));
+        for _ in 0..2 {
+            assert!(matches!(room.read(held(Arc::clone(&answers))).await, Err(ReadError::TimedOut(100))));
         }
-        let trying = room.read(hung());
-        let others = async {
-            for _ in 0..100 {
-                assert!(matches!(room.read(async { Ok(()) }).await, Err(ReadError::Away)));
-            }
-        };
-        let (tried, ()) = tokio::join!(biased; trying, others);
-        assert!(matches!(tried, Err(ReadError::TimedOut(_))));
-        room.read(async { Ok(()) }).await.unwrap();
-        let (one, other) = tokio::join!(room.read(async { Ok(()) }), room.read(async { Ok(()) }));
-        assert!(one.is_ok() && other.is_ok());
+        // Both places are taken for as long as the database has not answered, and one reader at a time waits for one.
+        let (scout, other) = tokio::join!(biased; read(&room), read(&room));
+        assert!(matches!((scout, other), (Err(ReadError::Busy), Err(ReadError::Away))));
+        answers.notify_waiters();
+        tokio::task::yield_now().await;
+        let (one, other) = tokio::join!(read(&room), read(&room));
+        assert!(one.is_ok() && other.is_ok(), "a late answer is an answer: {one:?} {other:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn reads_beyond_the_limit_wait_for_their_turn_and_not_for_long() {
-        let room = room();
-        let (one, other, third) =
-            tokio::join!(biased; room.read(hung()), room.read(hung()), room.read(async { Ok(()) }));
+        let (room, answers) = (room(), Arc::new(Notify::new()));
+        let (one, other, third) = tokio::join!(
+            biased;
+            room.read(held(Arc::clone(&answers))),
+            room.read(held(Arc::clone(&answers))),
+            read(&room)
+        );
         assert!(matches!(third, Err(ReadError::Busy)));
         assert!(one.is_err() && other.is_err());
     }

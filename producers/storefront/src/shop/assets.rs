@@ -66,6 +66,10 @@ mod tests {
     #[test]
     fn the_script_stays_below_three_kilobytes() {
         let script = find(url("millpond.js")).unwrap();
-        assert!(script.gzip.len() <= 3_072, "millpond.js has {} bytes gzipped, at most 3072 are allowed", script.gzip.len());
+        assert!(
+            script.gzip.len() <= 3_072,
+            "millpond.js has {} bytes gzipped, at most 3072 are allowed",
+            script.gzip.len()
+        );
     }
 }

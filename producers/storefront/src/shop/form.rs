@@ -32,10 +32,7 @@ use crate::run::Shared;
 const LONGEST_BUSY: u32 = 3_600;
 
 pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
-    Router::new()
-        .route("/order/new", get(new))
-        .route("/order/review", get(review))
-        .with_state(Arc::clone(shared))
+    Router::new().route("/order/new", get(new)).route("/order/review", get(review)).with_state(Arc::clone(shared))
 }
 
 /// The parameters of both pages, as they came.

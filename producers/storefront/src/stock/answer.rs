@@ -1,7 +1,7 @@
 //! Answers of the routes of stock.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use service::idempotency::REPLAYED;
 use service::{Kind, Problem};

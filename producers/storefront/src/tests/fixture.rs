@@ -99,7 +99,7 @@ pub(super) async fn both(config: Config) -> [Fixture; 2] {
     [open(Over::sqlite(), config.clone()).await, open(Over::postgres().await, config).await]
 }
 
-/// Over PostgreSQL, with a page cache of these settings.
+/// Over `PostgreSQL`, with a page cache of these settings.
 pub(super) async fn on_postgres(config: Config, pages: PagesConfig) -> Fixture {
     let cache = cache::Config { pages, ..cache::Config::default() };
     open(Over { cache, ..Over::postgres().await }, config).await
@@ -111,7 +111,7 @@ pub(super) async fn on_sqlite(config: Config, pages: PagesConfig) -> Fixture {
     open(Over { cache, ..Over::sqlite() }, config).await
 }
 
-/// Three processes over one PostgreSQL and one Redis.
+/// Three processes over one `PostgreSQL` and one Redis.
 pub(super) async fn replicas(config: Config, pages: PagesConfig) -> [Fixture; 3] {
     // A busy machine is not what they are asked about.
     let (command_timeout_ms, connect_timeout_ms) = (5_000, 5_000);

@@ -2,6 +2,7 @@ mod catalogue;
 mod changes;
 mod fixture;
 mod forms;
+mod people;
 mod public;
 mod semantics;
 mod shelf;

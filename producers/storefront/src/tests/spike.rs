@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cache::PagesConfig;
 use futures::future::join_all;
+use sea_orm::ConnectionTrait as _;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -38,7 +39,7 @@ fn renders(replicas: &[Fixture; 3]) -> u64 {
 async fn hold(fixture: &Fixture) -> store::Transaction {
     let held = fixture.database().begin().await.unwrap();
     let lock = fixture.database().statement("LOCK TABLE products IN ACCESS EXCLUSIVE MODE", []);
-    sea_orm::ConnectionTrait::execute_raw(&held, lock).await.unwrap();
+    held.execute_raw(lock).await.unwrap();
     held
 }
 
