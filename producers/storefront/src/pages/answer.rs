@@ -3,6 +3,7 @@
 //! - The validator is strong, and one for each encoding; an answer says `Vary: Accept-Encoding` whatever its encoding is.
 //! - `Age` counts from the page's render, so that `s-maxage` bounds how old a CDN's page may get however old it was when it was
 //!   fetched. It is left out while it is 0.
+//! - A page that may have been purged since it was last seen current is told to no cache as fresh.
 //! - `Surrogate-Key` and `Cache-Tag` name the tags. A page whose tags do not fit could not be purged: no cache may keep it.
 //! - No answer depends on a cookie or sets one.
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use cache::{Served, Tag};
+use cache::{Freshness, Served, Tag};
 
 use super::accept::{self, Form};
 use crate::config::PublicReads;
@@ -26,26 +27,33 @@ pub(super) const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 pub(crate) struct Lifetimes {
     page: HeaderValue,
     missing: HeaderValue,
+    /// Of a page that was not seen current within its trust: it may be the one before a change.
+    before: HeaderValue,
 }
 
 impl Lifetimes {
     pub(crate) fn new(config: &PublicReads) -> Self {
         let PublicReads { browser_max_age_s, stale_while_revalidate_s, stale_if_error_s, .. } = config;
+        let value = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("no-store"));
         let of = |browser: u32, shared: u32| {
-            let value = format!(
+            value(format!(
                 "public, max-age={browser}, s-maxage={shared}, stale-while-revalidate={stale_while_revalidate_s}, \
                  stale-if-error={stale_if_error_s}"
-            );
-            HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("no-store"))
+            ))
         };
         let browser = *browser_max_age_s;
         let missing = config.missing_max_age_s;
-        Self { page: of(browser, config.shared_max_age_s), missing: of(browser.min(missing), missing) }
+        let before = value(format!("public, max-age=0, s-maxage=0, stale-if-error={stale_if_error_s}"));
+        Self { page: of(browser, config.shared_max_age_s), missing: of(browser.min(missing), missing), before }
     }
 
     fn of(&self, served: &Served) -> HeaderValue {
         if !served.headers().iter().any(|(name, _)| *name == SURROGATE_KEY) {
             return HeaderValue::from_static("no-cache");
+        }
+        // A CDN that was just purged asks at once, and would keep the page that everybody else sees for half a second more.
+        if matches!(served.freshness(), Freshness::Stale | Freshness::Fallback) {
+            return self.before.clone();
         }
         match served.status() {
             StatusCode::OK | StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT => self.page.clone(),

@@ -83,6 +83,7 @@ impl Over {
 /// Nothing is late because the machine is.
 pub(super) fn patient() -> PagesConfig {
     PagesConfig {
+        trust_ms: 60_000,
         wait_ms: 60_000,
         lease_ms: 60_000,
         render_timeout_ms: 60_000,

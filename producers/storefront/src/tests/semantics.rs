@@ -1,5 +1,6 @@
 //! RFC 9110 and RFC 9111, one by one.
 
+use cache::PagesConfig;
 use testkit::http::Response;
 
 use super::fixture::{Fixture, on_sqlite, patient, quick};
@@ -244,4 +245,17 @@ async fn no_cookie_and_no_range_makes_another_answer() {
         assert_eq!(answer.header("vary"), "accept-encoding");
         assert_eq!(answer.header("set-cookie"), "");
     }
+}
+
+/// A CDN is purged when everybody is told, and asks at once: what it gets within the grace is not the change yet.
+#[tokio::test]
+async fn a_page_from_before_a_purge_is_told_to_no_cache_as_fresh() {
+    let fixture = on_sqlite(quick(), PagesConfig { grace_ms: 60_000, ..patient() }).await;
+    fixture.shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
+    assert!(fixture.get(PATH).await.header("cache-control").contains("s-maxage=60"));
+    fixture.purge("MUG").await;
+    let before = fixture.get(PATH).await;
+    assert_eq!(before.header("cache-control"), "public, max-age=0, s-maxage=0, stale-if-error=60");
+    let after = fixture.until(PATH, |answer| answer.header("cache-control").contains("s-maxage=60")).await;
+    assert_eq!((after.body, fixture.pages.stats().renders), (before.body, 2));
 }
