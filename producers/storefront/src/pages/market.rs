@@ -78,6 +78,11 @@ impl Markets {
         self.by_id.get(id)
     }
 
+    /// Whether there is more than one.
+    pub(crate) fn are_several(&self) -> bool {
+        self.by_id.len() > 1
+    }
+
     /// A market of this region.
     pub(crate) fn in_region(&self, number: RegionNumber) -> Option<&Arc<Market>> {
         self.by_id.values().find(|market| market.region.number == number)

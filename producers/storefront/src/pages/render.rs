@@ -92,7 +92,8 @@ impl Public {
     /// Where a list goes on (RFC 8288), as a relative reference.
     fn link(&self, market: &MarketId, list: &List, next: &Cursor) -> Option<(HeaderName, HeaderValue)> {
         let mut query = String::new();
-        if self.markets.has_to_be_named(market) {
+        // Also where the host would say it: this answer may have been asked for by name, on another market's host.
+        if self.markets.are_several() {
             query += &format!("market={market}&");
         }
         if let Some(name) = &list.collection {
