@@ -17,7 +17,7 @@ use testkit::http::Http;
 use tokio::sync::watch;
 
 /// No longer is waited for a price.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// Between two looks at one URL.
 const PAUSE: Duration = Duration::from_millis(2);
 

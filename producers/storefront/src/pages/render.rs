@@ -91,18 +91,16 @@ impl Public {
 
     /// Where a list goes on (RFC 8288), as a relative reference.
     fn link(&self, market: &MarketId, list: &List, next: &Cursor) -> Option<(HeaderName, HeaderValue)> {
-        let mut query = String::new();
+        let mut query = Vec::with_capacity(4);
         // Also where the host would say it: this answer may have been asked for by name, on another market's host.
         if self.markets.are_several() {
-            query += &format!("market={market}&");
+            query.push(format!("market={market}"));
         }
-        if let Some(name) = &list.collection {
-            query += &format!("collection={name}&");
-        }
-        if let Some(q) = &list.q {
-            query += &format!("q={}&", utf8_percent_encode(q, NON_ALPHANUMERIC));
-        }
-        let link = HeaderValue::try_from(format!("</v1/products?{query}page={next}>; rel=\"next\"")).ok()?;
+        query.extend(list.collection.as_ref().map(|name| format!("collection={name}")));
+        query.extend(list.q.as_ref().map(|q| format!("q={}", utf8_percent_encode(q, NON_ALPHANUMERIC))));
+        query.push(format!("page={next}"));
+        let link = format!("</v1/products?{}>; rel=\"next\"", query.join("&"));
+        let link = HeaderValue::try_from(link).ok()?;
         Some((header::LINK, link))
     }
 

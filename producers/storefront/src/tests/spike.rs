@@ -105,7 +105,7 @@ async fn while_the_database_hangs_kept_pages_are_served_and_nothing_else_is_kept
         let begin = Instant::now();
         let answer = fixture.get(PATH).await;
         assert_eq!((answer.status.as_u16(), &answer.json()["price"]["minor"]), (200, &1_450.into()));
-        assert!(begin.elapsed() < Duration::from_millis(2_000), "one render's time-out: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(2), "one render's time-out: {:?}", begin.elapsed());
     }
     // Who has no page to show says so within one time-out, and at once when it is known.
     for _ in 0..5 {
