@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::{CollectionName, Currency, Money};
+use model::{CollectionName, Currency, Money, Sku};
 use service::fields::{Faults, MAX_AMOUNT};
 use store::catalogue::ProductEdit;
 
@@ -77,7 +77,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn product(&mut self, default_currency: Option<Currency>) -> Option<ProductEdit> {
-        let sku = self.required("sku", |text| text.parse().map_err(|error: model::TextError| error.to_string()));
+        let sku = self.required("sku", |text| text.parse::<Sku>().map_err(|error| error.to_string()));
         let title = self.required("title", check::title);
         let description = self.optional("description", check::description);
         let image = self.optional("image", check::image);
