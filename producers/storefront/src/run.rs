@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use cache::Cache;
+use cache::{Cache, Pages};
 use futures::future::{join, join_all, join3};
 use model::{Clock, MarketId, RegionName, TokenKey};
 use service::keys::ApiKeys;
@@ -27,6 +27,8 @@ pub struct Deps {
     pub databases: Arc<Databases>,
     /// Where committed status is looked for first.
     pub cache: Arc<Cache>,
+    /// Rendered pages, and what purges make of them.
+    pub pages: Arc<Pages>,
     /// Verifies status URLs; the ingress's is the same.
     pub token_key: TokenKey,
     /// Who may change stock and orders.

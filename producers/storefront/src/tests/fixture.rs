@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Cache, OrderStatus};
+use cache::{Cache, OrderStatus, Pages, PagesConfig};
 use chrono::{DateTime, Utc};
 use events::OrderState;
 use model::{Fingerprint, ManualClock, OrderId, RegionNumber, StatusToken, TokenKey};
@@ -76,6 +76,7 @@ async fn open(url: &str, config: Config, folder: TempDir, postgres: Option<Fresh
         config,
         databases: Arc::clone(&databases),
         cache: Arc::clone(&cache),
+        pages: Pages::new(Arc::clone(&cache), &PagesConfig::default()),
         token_key: key.clone(),
         keys: ApiKeys::open(&keys_file).unwrap(),
         keys_reload: Duration::from_mins(1),
