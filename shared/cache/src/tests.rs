@@ -192,5 +192,8 @@ async fn a_url_of_another_kind_is_refused() {
 fn a_tag_in_a_header_is_one_word_that_any_header_may_hold() {
     let region = "eu".parse().unwrap();
     assert_eq!(tag("A/1.B+C").in_header(), "product:eu:A/1.B+C");
-    assert_eq!(Tag::collection(&region, "two words, größe").in_header(), "collection:eu:two%20words%2C%20gr%C3%B6%C3%9Fe");
+    assert_eq!(
+        Tag::collection(&region, "two words, größe").in_header(),
+        "collection:eu:two%20words%2C%20gr%C3%B6%C3%9Fe"
+    );
 }
