@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Private RabbitMQ, PostgreSQL and Redis for the tests: free loopback ports, own data, own passwords, in one scratch
+# Private RabbitMQ, PostgreSQL, Redis and Varnish for the tests: free loopback ports, own data, own passwords, in one scratch
 # directory. Nothing of the system's own services is read, changed or stopped.
 #
-#   infra/services.sh up   [--dir DIR] [--replica] [rabbit|postgres|redis …]
+#   infra/services.sh up   [--dir DIR] [--replica] [--varnish] [rabbit|postgres|redis|varnish …]
 #                                        start what does not run yet, or of that the named ones alone; servers that died
 #                                        come back with their data. --replica: and a hot standby that streams from
-#                                        PostgreSQL
-#   infra/services.sh env  [--dir DIR] [--replica] [rabbit|postgres|redis …]
+#                                        PostgreSQL. --varnish: and a Varnish with infra/varnish/millpond.vcl
+#   infra/services.sh env  [--dir DIR] [--replica] [--varnish] [rabbit|postgres|redis|varnish …]
 #                                        print `export MILLPOND_TEST_…` lines; fails unless all three, or the named ones, run
 #   infra/services.sh browser            install what tests in a browser need, where it is missing: Chromium and its driver
 #   infra/services.sh down [--dir DIR]   end the processes that `up` started, and remove the directory
@@ -32,6 +32,8 @@ die() { say "$*"; exit 1; }
 . "$root/infra/services/replica.sh"
 # shellcheck source=infra/services/redis.sh
 . "$root/infra/services/redis.sh"
+# shellcheck source=infra/services/varnish.sh
+. "$root/infra/services/varnish.sh"
 
 usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
@@ -77,8 +79,17 @@ settings() {
     )
     mv "$dir/settings.new" "$dir/settings"
   fi
+  if [ ! -f "$dir/settings.varnish" ]; then
+    (
+      free_port
+      printf '%s ' "$port"
+      free_port
+      printf '%s' "$port"
+    ) >"$dir/settings.varnish"
+  fi
   # The file has no line end, which `read` reports as a failure.
   read -r amqp_port api_port dist_port epmd_port pg_port redis_port replica_port password <"$dir/settings" || true
+  read -r varnish_port varnish_backend_port <"$dir/settings.varnish" || true
 }
 
 all_run() {
@@ -103,6 +114,7 @@ up() {
   if wanted redis; then start_redis; fi
   if wanted postgres; then start_postgres; fi
   if wanted replica; then start_replica; fi
+  if wanted varnish; then start_varnish; fi
   if wanted rabbit; then start_rabbit; fi
   local server
   # The pids of others are those of their last start.
@@ -151,6 +163,14 @@ env_redis() {
 	END
 }
 
+env_varnish() {
+  cat <<-END
+	export MILLPOND_TEST_VARNISH_URL=http://127.0.0.1:$varnish_port
+	export MILLPOND_TEST_VARNISH_BACKEND=127.0.0.1:$varnish_backend_port
+	export MILLPOND_TEST_VARNISH_PID=$(running varnish)
+	END
+}
+
 env_replica() {
   cat <<-END
 	export MILLPOND_TEST_PG_REPLICA_URL=postgres://millpond:$password@127.0.0.1:$replica_port/postgres
@@ -180,6 +200,7 @@ down() {
   [ -d "$dir" ] || { say "nothing in $dir"; return; }
   open_dir
   stop redis TERM
+  stop varnish TERM
   stop replica QUIT
   stop postgres QUIT
   # An orderly stop takes 6 s, for data that goes with the directory.
@@ -194,17 +215,19 @@ verb=$1
 shift
 dir=
 all_servers=(rabbit postgres redis)
-servers=() replica=
+servers=() replica='' varnish_too=''
 while [ $# -gt 0 ]; do
   case $1 in
     --dir) [ $# -ge 2 ] || usage; dir=$2; shift 2 ;;
     --replica) [ "$verb" != down ] || usage; replica=1; shift ;;
-    rabbit | postgres | redis) [ "$verb" != down ] || usage; servers+=("$1"); shift ;;
+    --varnish) [ "$verb" != down ] || usage; varnish_too=1; shift ;;
+    rabbit | postgres | redis | varnish) [ "$verb" != down ] || usage; servers+=("$1"); shift ;;
     *) usage ;;
   esac
 done
 [ ${#servers[@]} -gt 0 ] || servers=("${all_servers[@]}")
 if [ -n "$replica" ]; then servers+=(replica); fi
+if [ -n "$varnish_too" ]; then servers+=(varnish); fi
 dir=${dir:-$(default_dir)}
 [[ $dir = /* ]] || dir=$PWD/$dir
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The test command: starts private RabbitMQ, PostgreSQL and Redis, then runs every test of the workspace against the
+# The test command: starts private RabbitMQ, PostgreSQL, Redis and Varnish, then runs every test of the workspace against the
 # embedded parts and against the real ones. Arguments go to the test runner (`infra/test.sh -p checkout`).
 #
 # Servers that `infra/services.sh up` started before are used and left running; otherwise they go at the end.
@@ -8,9 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if ! infra/services.sh env >/dev/null 2>&1; then
   trap 'infra/services.sh down' EXIT
-  infra/services.sh up
 fi
-settings=$(infra/services.sh env)
+infra/services.sh up --varnish
+settings=$(infra/services.sh env --varnish)
 eval "$settings"
 
 # Some look at the shop's pages in a browser.

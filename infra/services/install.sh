@@ -38,6 +38,11 @@ find_programs() {
   rabbit=$(find_rabbit) || missing+=(rabbitmq-server)
   pg_bin=$(find_pg_bin) || missing+=(postgresql)
   redis=$(find_redis) || missing+=(redis-server)
+  if wanted varnish; then
+    # shellcheck disable=SC2034 # ../services/varnish.sh starts it
+    varnish=$(find_varnish) || missing+=(varnish)
+    has_xkey || missing+=(varnish-modules)
+  fi
 }
 
 find_browser() {

@@ -8,17 +8,17 @@ use model::Message;
 use worker::{BatchError, Handled, Handler, Item, Verdict};
 
 use crate::change::{Change, purges};
+use crate::coalesce::Coalescer;
 
-/// Purges the tags of what changed.
-#[derive(Debug)]
-pub struct Invalidation {
+/// Asks for purges of what changed, and waits until they are done.
+pub(crate) struct Invalidation {
     cache: Arc<Cache>,
+    coalescer: Arc<Coalescer>,
 }
 
 impl Invalidation {
-    /// A handler that purges in `cache`.
-    pub fn new(cache: Arc<Cache>) -> Self {
-        Self { cache }
+    pub(crate) fn new(cache: Arc<Cache>, coalescer: Arc<Coalescer>) -> Self {
+        Self { cache, coalescer }
     }
 }
 
@@ -35,10 +35,13 @@ impl Handler for Invalidation {
     }
 
     async fn handle(&self, batch: &[Item<Change>]) -> Result<Handled, BatchError> {
-        let purges = purges(batch.iter().map(|item| &item.event));
-        let newer = self.cache.purge(&purges).await.map_err(|error| BatchError::Infrastructure(error.to_string()))?;
-        let done = newer.iter().filter(|newer| **newer).count();
-        tracing::debug!(invalidation.purged = done, invalidation.older = newer.len() - done, "purged tags");
+        // A message that came back often is handled alone, and all others wait for it: it may not wait, too.
+        let alone = matches!(batch, [item] if item.redelivered);
+        for told in self.coalescer.ask(purges(batch.iter().map(|item| &item.event)), alone) {
+            // A sender that is gone takes the role with it; the batch comes again.
+            let told = told.await.unwrap_or_else(|_| Err("nobody purges any more".to_owned()));
+            told.map_err(BatchError::Infrastructure)?;
+        }
         Ok(vec![Verdict::Done; batch.len()].into())
     }
 

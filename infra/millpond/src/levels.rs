@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use broker::{Broker, BrokerError, Depth, QueueName};
-use cache::Cache;
+use cache::{Cache, Pages};
 use service::metrics::{Family, Metrics};
 use store::{Databases, ReplicaState};
 use tokio::time::{Instant, interval};
@@ -67,6 +67,28 @@ static CACHE_ERRORS: Family = Family::counter(
     &[],
 );
 static CACHE_UP: Family = Family::gauge("millpond_cache_available", "Whether the cache answers: 1, else 0", &[]);
+
+static PAGES_SERVED: Family = Family::counter(
+    "millpond_pages_served_total",
+    "Readers of pages: fresh, stale (looked after meanwhile), fallback (it could not be), awaited, refused, failed",
+    &["outcome"],
+);
+static PAGES_RENEWED: Family = Family::counter(
+    "millpond_pages_renewed_total",
+    "Pages looked after: confirmed (current still), adopted (another process has rendered it), or rendered here",
+    &["by"],
+);
+static PAGES_RENDERS: Family = Family::counter(
+    "millpond_pages_renders_total",
+    "Renders of pages: kept, overtaken (something it may have read was purged), unkept (too large, or no lasting answer), failed",
+    &["outcome"],
+);
+static PAGES_RENDERING: Family = Family::gauge("millpond_pages_rendering", "Pages that are rendered now", &[]);
+static PAGES_FILLING: Family =
+    Family::gauge("millpond_pages_filling", "Pages that are looked after now, those that are rendered included", &[]);
+static PAGES_HELD: Family = Family::gauge("millpond_pages_held", "Pages in the memory of this process", &[]);
+static PAGES_BYTES: Family =
+    Family::gauge("millpond_pages_held_bytes", "What pages take of the memory of this process", &[]);
 
 /// Depths are shown for this many looks; older ones are not known any more.
 const LOOKS: u32 = 3;
@@ -152,5 +174,40 @@ pub(crate) fn show_cache(cache: &Arc<Cache>, metrics: &Metrics) {
         samples.count(&CACHE_REQUESTS, &["miss"], stats.misses);
         samples.count(&CACHE_ERRORS, &[], stats.errors);
         samples.number(&CACHE_UP, &[], u64::from(cache.is_available()));
+    });
+}
+
+/// Shows what the page cache counts and holds.
+pub(crate) fn show_pages(pages: &Arc<Pages>, metrics: &Metrics) {
+    let pages = Arc::clone(pages);
+    let families =
+        [&PAGES_SERVED, &PAGES_RENEWED, &PAGES_RENDERS, &PAGES_RENDERING, &PAGES_FILLING, &PAGES_HELD, &PAGES_BYTES];
+    metrics.sample(&families, move |samples| {
+        let stats = pages.stats();
+        let served = [
+            ("fresh", stats.fresh),
+            ("stale", stats.stale),
+            ("fallback", stats.fallback),
+            ("awaited", stats.awaited),
+            ("refused", stats.refused),
+            ("failed", stats.failed),
+        ];
+        for (outcome, count) in served {
+            samples.count(&PAGES_SERVED, &[outcome], count);
+        }
+        for (by, count) in [("confirmed", stats.confirmed), ("adopted", stats.adopted), ("rendered", stats.renders)] {
+            samples.count(&PAGES_RENEWED, &[by], count);
+        }
+        // Read one after the other while they count: for a moment the parts may be more than the whole.
+        let kept = stats.renders.saturating_sub(stats.overtaken + stats.unkept);
+        let renders =
+            [("kept", kept), ("overtaken", stats.overtaken), ("unkept", stats.unkept), ("failed", stats.render_errors)];
+        for (outcome, count) in renders {
+            samples.count(&PAGES_RENDERS, &[outcome], count);
+        }
+        samples.number(&PAGES_RENDERING, &[], stats.rendering);
+        samples.number(&PAGES_FILLING, &[], stats.filling);
+        samples.number(&PAGES_HELD, &[], stats.pages);
+        samples.number(&PAGES_BYTES, &[], stats.bytes);
     });
 }

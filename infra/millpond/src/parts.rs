@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use broker::Broker;
 use broker_embedded::Embedded;
 use broker_rabbit::Rabbit;
-use cache::Cache;
+use cache::{Cache, Pages};
 use secrecy::{ExposeSecret as _, SecretString};
 use service::metrics::Metrics;
 use store::{Backend, Database, Databases};
@@ -40,6 +40,7 @@ pub(crate) struct Parts<'a> {
     /// By the database's name.
     guards: Mutex<BTreeMap<String, Guard>>,
     cache: OnceCell<Arc<Cache>>,
+    pages: OnceCell<Arc<Pages>>,
 }
 
 impl<'a> Parts<'a> {
@@ -53,6 +54,7 @@ impl<'a> Parts<'a> {
             databases: OnceCell::new(),
             guards: Mutex::default(),
             cache: OnceCell::new(),
+            pages: OnceCell::new(),
         }
     }
 
@@ -110,6 +112,21 @@ impl<'a> Parts<'a> {
             anyhow::Ok(cache)
         };
         self.cache.get_or_try_init(open).await.cloned()
+    }
+
+    /// The rendered pages, one cache for all roles that serve any.
+    pub(crate) async fn pages(&self) -> anyhow::Result<Arc<Pages>> {
+        let open = async || {
+            let pages = Pages::new(self.cache().await?, &self.settings.cache.pages);
+            levels::show_pages(&pages, &self.metrics);
+            anyhow::Ok(pages)
+        };
+        self.pages.get_or_try_init(open).await.cloned()
+    }
+
+    /// Whether what is announced by other processes is heard here: an embedded broker is this process's own.
+    pub(crate) fn hears_others(&self) -> bool {
+        !is_embedded(&self.settings.broker.orders)
     }
 
     /// Closes what was opened, brokers first: nothing is delivered any more when the databases close.

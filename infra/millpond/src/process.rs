@@ -1,6 +1,7 @@
 //! One process: its roles under one supervisor, behind one HTTP server.
 
 mod operators;
+mod purges;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,6 +108,7 @@ impl Process {
             ops_server,
             pauses: Pauses::unknown(),
             pausable: BTreeSet::new(),
+            purges_here: roles.contains(&Role::Invalidation),
         };
         let ended = match starting.all(&roles, server, metrics_server).await {
             Ok(supervisor) => {
@@ -168,6 +170,8 @@ struct Starting<'a> {
     pauses: Pauses,
     /// The queues that it takes from.
     pausable: BTreeSet<QueueName>,
+    /// Whether this process purges.
+    purges_here: bool,
 }
 
 impl Starting<'_> {
@@ -258,6 +262,7 @@ impl Starting<'_> {
             config: self.settings.storefront.clone(),
             databases: Arc::new(self.parts.databases().await?),
             cache: self.parts.cache().await?,
+            pages: self.parts.pages().await?,
             token_key: self.token_key()?,
             keys: ApiKeys::open(&self.settings.ingress.keys_file)?,
             keys_reload: Duration::from_millis(self.settings.ingress.keys_reload_ms),
@@ -266,13 +271,15 @@ impl Starting<'_> {
             readiness: self.readiness.clone(),
         });
         self.router = std::mem::take(&mut self.router).merge(storefront.router());
-        let (shutdown, answered) = (self.shutdown.clone(), self.answered.clone());
+        self.hear_purges(Arc::new(storefront.refresh())).await?;
+        let (shutdown, answered, pages) = (self.shutdown.clone(), self.answered.clone(), self.parts.pages().await?);
         self.supervisor.start("storefront", async move {
             storefront.maintain(shutdown.clone()).await;
-            // Requests that the server finishes while it drains may still make changes.
+            // Requests that the server finishes while it drains may still make changes, and have pages rendered.
             let drained = async {
                 answered.cancelled().await;
                 storefront.drain().await;
+                pages.drain().await;
             };
             shutdown.hard().run_until_cancelled(drained).await;
             anyhow::Ok(())
@@ -325,6 +332,7 @@ impl Starting<'_> {
             config: self.settings.invalidation.clone(),
             orders: self.parts.orders().await?,
             cache: self.parts.cache().await?,
+            clock: Arc::new(SystemClock),
             pauses: self.pauses.clone(),
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),

@@ -30,7 +30,7 @@ pub struct Deps {
     pub databases: Arc<Databases>,
     /// Where committed status is looked for first.
     pub cache: Arc<Cache>,
-    /// Where pages are kept; one for all roles of the process.
+    /// Rendered pages, and what purges make of them.
     pub pages: Arc<Pages>,
     /// Verifies status URLs; the ingress's is the same.
     pub token_key: TokenKey,

@@ -10,6 +10,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// The topic of workers' heartbeats.
 pub const HEARTBEATS: &str = "heartbeats";
 
+/// The topic of purges: tags whose generations were changed.
+pub const PURGES: &str = "purges";
+
 /// Announcements that a listener may be behind; what comes on top of them is lost to it.
 pub const BEHIND: usize = 1_024;
 

@@ -3,7 +3,7 @@
 //!
 //! # Nouns
 //! [`OrderStatus`] is an order as it was committed. A [`Tag`] names everything that was rendered from one thing; its
-//! [`Generation`] changes with every purge. A [`Purge`] says that an aggregate reached a version.
+//! [`Generation`] changes with every purge. A [`Purge`] says which versions the things behind a tag have reached.
 //!
 //! # Guarantees
 //! - **Disposable.** No call waits longer than its bound, and none fails a reader: a cache that is away is a miss. A
@@ -38,7 +38,7 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt as _;
-use futures::stream::FuturesOrdered;
+use futures::stream::FuturesUnordered;
 use model::OrderId;
 use secrecy::ExposeSecret as _;
 
@@ -55,8 +55,10 @@ use tags::Generations;
 /// Statuses in one call: what Redis writes in well below a millisecond, since nobody else is served meanwhile.
 const STATUSES_AT_ONCE: usize = 128;
 
-/// Calls on one connection at once, which Redis answers in one go.
+/// Calls on one connection at once, which Redis answers in one go, and versions that all of them together look at: nobody
+/// else is served meanwhile.
 const PURGES_AT_ONCE: usize = 32;
+const VERSIONS_AT_ONCE: usize = 1_000;
 
 /// The cache. Share it behind an `Arc`; every role of a process uses the same one, or `memory:` would not be shared.
 pub struct Cache {
@@ -181,29 +183,29 @@ impl Cache {
         }
     }
 
-    /// Purges the tags of every change whose version is above the one last seen of its aggregate, and says of each whether
-    /// it was. Idempotent: the same purges again change nothing. Aggregates of one call should differ: their order is
-    /// not kept.
+    /// Purges each tag if one of its changes is above the version last seen of what changed, and says of each whether it
+    /// was. Idempotent: the same purges again change nothing. Tags of one call should differ: their order is not kept. A
+    /// tag with more than a thousand changes may be purged several times.
     ///
     /// # Errors
     /// [`Unavailable`] where one did not get through; any of the others may have.
     pub async fn purge(&self, purges: &[Purge]) -> Result<Vec<bool>, Unavailable> {
-        match &self.part {
-            Part::Memory(memory) => Ok(memory.purge(purges, &self.generations).await),
-            Part::Remote(remote) => {
-                let mut newer = Vec::with_capacity(purges.len());
-                for chunk in purges.chunks(PURGES_AT_ONCE) {
-                    let mut answers = FuturesOrdered::new();
-                    for purge in chunk {
-                        answers.push_back(remote.purge(purge, &self.generations));
-                    }
-                    while let Some(answer) = answers.next().await {
-                        newer.push(self.counted(answer)?);
-                    }
-                }
-                Ok(newer)
+        let remote = match &self.part {
+            Part::Memory(memory) => return Ok(memory.purge(purges, &self.generations).await),
+            Part::Remote(remote) => remote,
+        };
+        let mut done = vec![false; purges.len()];
+        for calls in calls(purges) {
+            let mut answers = FuturesUnordered::new();
+            for (i, versions) in &calls {
+                let answer = remote.purge(&purges[*i].tag, versions, &self.generations);
+                answers.push(async move { (*i, answer.await) });
+            }
+            while let Some((i, answer)) = answers.next().await {
+                done[i] |= self.counted(answer)?;
             }
         }
+        Ok(done)
     }
 
     /// What the cache did since it was opened.
@@ -225,6 +227,29 @@ impl Cache {
             })
         })
     }
+}
+
+/// Some versions of the tag of the purge with this number.
+type Call<'a> = (usize, Vec<(&'a String, &'a i64)>);
+
+/// The calls that purge, in groups that Redis is asked at once.
+fn calls(purges: &[Purge]) -> Vec<Vec<Call<'_>>> {
+    let mut groups: Vec<Vec<Call<'_>>> = Vec::new();
+    let mut room = 0;
+    for (i, purge) in purges.iter().enumerate() {
+        let versions: Vec<_> = purge.versions.iter().collect();
+        for versions in versions.chunks(VERSIONS_AT_ONCE) {
+            let last = groups.last_mut().filter(|calls| calls.len() < PURGES_AT_ONCE && versions.len() <= room);
+            if let Some(calls) = last {
+                calls.push((i, versions.to_vec()));
+            } else {
+                room = VERSIONS_AT_ONCE;
+                groups.push(vec![(i, versions.to_vec())]);
+            }
+            room -= versions.len();
+        }
+    }
+    groups
 }
 
 impl std::fmt::Debug for Cache {

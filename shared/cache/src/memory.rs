@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::status::OrderStatus;
-use crate::tags::{Generation, Generations, Purge, Tag};
+use crate::tags::{Generation, Generations, Purge, Tag, seen_key};
 
 /// Bounded by entries and time; the least used go first.
 pub(crate) struct Memory {
@@ -74,17 +74,24 @@ impl Memory {
 
     pub(crate) async fn purge(&self, purges: &[Purge], fresh: &Generations) -> Vec<bool> {
         let _one_at_a_time = self.purging.lock().await;
-        let mut newer = Vec::with_capacity(purges.len());
-        for purge in purges {
-            let held = self.versions.get(&purge.aggregate).await;
-            let is_newer = held.is_none_or(|held| held < purge.version);
-            if is_newer {
-                // Tags first: a caller that goes away in between leaves a purge too many, never one too few.
-                self.bump(&purge.tags, fresh).await;
-                self.versions.insert(purge.aggregate.clone(), purge.version).await;
+        let mut done = Vec::with_capacity(purges.len());
+        for Purge { tag, versions } in purges {
+            let mut newer = Vec::new();
+            for (aggregate, version) in versions {
+                let key = seen_key(aggregate, tag);
+                if self.versions.get(&key).await.is_none_or(|held| held < *version) {
+                    newer.push((key, *version));
+                }
             }
-            newer.push(is_newer);
+            if !newer.is_empty() {
+                // The tag first: a caller that goes away in between leaves a purge too many, never one too few.
+                self.bump(std::slice::from_ref(tag), fresh).await;
+            }
+            done.push(!newer.is_empty());
+            for (key, version) in newer {
+                self.versions.insert(key, version).await;
+            }
         }
-        newer
+        done
     }
 }

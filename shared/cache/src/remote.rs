@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::link::{Link, LinkError};
 use crate::pages::PageScripts;
 use crate::status::OrderStatus;
-use crate::tags::{Generation, Generations, Purge, Tag};
+use crate::tags::{Generation, Generations, Tag, seen_key};
 
 /// Compares and writes as one step, so that a late writer never lowers a version. A value is the version, a space and the
 /// body. One call for many statuses: a call each would cost Redis and this process several times as much.
@@ -29,15 +29,23 @@ if held then return held end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]";
 
-/// Looks at an aggregate's version and purges its tags as one step: were they two, a worker that dies between them
-/// would find its own version on redelivery and leave the tags as they are.
-/// KEYS: aggregate, position, tags. ARGV: version, time to live in ms, a fresh value for the position and for each tag.
+/// Looks at the versions of what changed and purges their tag as one step: were they two, a worker that dies between them
+/// would find its own version on redelivery and leave the tag as it is.
+/// KEYS: position, tag, aggregates. ARGV: time to live in ms, fresh values for position and tag, a version for each
+/// aggregate.
 const PURGE: &str = r"
-local held = redis.call('GET', KEYS[1])
-if held and tonumber(held) >= tonumber(ARGV[1]) then return 0 end
-for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[2]) end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1";
+local newer = 0
+for i = 3, #KEYS do
+  local held = redis.call('GET', KEYS[i])
+  if not held or tonumber(held) < tonumber(ARGV[i + 1]) then
+    redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1])
+    newer = 1
+  end
+end
+if newer == 1 then
+  for i = 1, 2 do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
+end
+return newer";
 
 pub(crate) struct Remote {
     link: Link,
@@ -106,11 +114,18 @@ impl Remote {
         self.link.call(async |mut connection| pipeline.query_async(&mut connection).await).await
     }
 
-    pub(crate) async fn purge(&self, purge: &Purge, fresh: &Generations) -> Result<bool, LinkError> {
-        let mut script = self.purge.key(format!("{}seen:{}", self.prefix, purge.aggregate));
-        script.arg(purge.version).arg(self.tag_ttl_ms).key(self.position_key()).arg(fresh.fresh().to_string());
-        for tag in &purge.tags {
-            script.key(self.tag_key(tag)).arg(fresh.fresh().to_string());
+    /// One call: as many versions of one tag as Redis looks at in a millisecond or so.
+    pub(crate) async fn purge(
+        &self,
+        tag: &Tag,
+        versions: &[(&String, &i64)],
+        fresh: &Generations,
+    ) -> Result<bool, LinkError> {
+        let mut script = self.purge.key(self.position_key());
+        script.key(self.tag_key(tag)).arg(self.tag_ttl_ms);
+        script.arg(fresh.fresh().to_string()).arg(fresh.fresh().to_string());
+        for (aggregate, version) in versions {
+            script.key(format!("{}seen:{}", self.prefix, seen_key(aggregate, tag))).arg(**version);
         }
         let newer: u8 = self.link.call(async |mut connection| script.invoke_async(&mut connection).await).await?;
         Ok(newer == 1)

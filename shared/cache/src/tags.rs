@@ -1,5 +1,7 @@
 //! Tags, their generations, and the purges that change them.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,9 +34,34 @@ impl Tag {
         Self(format!("catalogue:{region}"))
     }
 
+    /// What every page carries towards CDNs, so that all can be purged at once where nobody knows any more which are old. It
+    /// has no generation.
+    pub fn everything() -> Self {
+        Self("millpond".to_owned())
+    }
+
     /// The tag as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The tag as `Surrogate-Key` and `Cache-Tag` take it, and as CDNs are told: what separates tags, and what no header may
+    /// hold, as `%` and two digits.
+    pub fn in_header(&self) -> Cow<'_, str> {
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b',' | b'%');
+        if self.0.bytes().all(plain) {
+            return Cow::Borrowed(&self.0);
+        }
+        let escaped =
+            self.0.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
+        Cow::Owned(escaped.collect())
+    }
+}
+
+/// A tag that somebody else made, such as another process.
+impl From<String> for Tag {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 
@@ -86,13 +113,18 @@ impl Generations {
     }
 }
 
-/// A change of something, and what was rendered from it.
+/// A tag, and the changes that make what was rendered from it old.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purge {
-    /// The thing that changed, unique over kinds and regions: `product:eu:MUG`.
-    pub aggregate: String,
-    /// Its version after the change, counted from 1, below 2⁵³.
-    pub version: i64,
     /// What is old now.
-    pub tags: Vec<Tag>,
+    pub tag: Tag,
+    /// The things that changed, unique over kinds and regions (`product:eu:MUG`), each with its version after the change:
+    /// counted from 1, below 2⁵³. The tag is purged where one of them is above what was seen of it.
+    pub versions: BTreeMap<String, i64>,
+}
+
+/// What the version of `aggregate` that `tag` was last purged for is found by. Per tag, because a change may be the only
+/// one that names this tag although a newer one of the same thing has come already.
+pub(crate) fn seen_key(aggregate: &str, tag: &Tag) -> String {
+    format!("{aggregate}>{tag}")
 }

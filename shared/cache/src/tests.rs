@@ -38,8 +38,13 @@ fn tag(sku: &str) -> Tag {
     Tag::product(&"eu".parse().unwrap(), &sku.parse().unwrap())
 }
 
-fn purge(version: i64, tags: &[Tag]) -> Purge {
-    Purge { aggregate: "product:eu:MUG".to_owned(), version, tags: tags.to_vec() }
+fn purge(version: i64) -> Purge {
+    purge_for(&[("product:eu:MUG", version)])
+}
+
+fn purge_for(versions: &[(&str, i64)]) -> Purge {
+    let versions = versions.iter().map(|(aggregate, version)| ((*aggregate).to_owned(), *version)).collect();
+    Purge { tag: tag("MUG"), versions }
 }
 
 #[tokio::test]
@@ -82,14 +87,29 @@ async fn a_generation_stays_until_its_tag_is_purged_and_never_comes_back() {
 #[tokio::test]
 async fn an_older_or_repeated_event_purges_nothing() {
     for cache in both().await {
-        assert_eq!(cache.purge(&[purge(2, &[tag("MUG")])]).await, Ok(vec![true]));
+        assert_eq!(cache.purge(&[purge(2)]).await, Ok(vec![true]));
         let current = cache.generation(&tag("MUG")).await;
         for old in [1, 2] {
-            assert_eq!(cache.purge(&[purge(old, &[tag("MUG")])]).await, Ok(vec![false]));
+            assert_eq!(cache.purge(&[purge(old)]).await, Ok(vec![false]));
         }
         assert_eq!(cache.generation(&tag("MUG")).await, current, "{cache:?}");
-        assert_eq!(cache.purge(&[purge(3, &[tag("MUG")])]).await, Ok(vec![true]));
+        assert_eq!(cache.purge(&[purge(3)]).await, Ok(vec![true]));
         assert_ne!(cache.generation(&tag("MUG")).await, current);
+    }
+}
+
+#[tokio::test]
+async fn a_tag_is_purged_once_for_all_changes_of_a_call_if_one_of_them_is_newer() {
+    for cache in both().await {
+        let many: Vec<(String, i64)> = (0..2_500).map(|n| (format!("product:eu:{n}"), 1)).collect();
+        let many: Vec<(&str, i64)> = many.iter().map(|(aggregate, version)| (aggregate.as_str(), *version)).collect();
+        assert_eq!(cache.purge(&[purge_for(&many)]).await, Ok(vec![true]));
+        let current = cache.generation(&tag("MUG")).await;
+        assert_eq!(cache.purge(&[purge_for(&many)]).await, Ok(vec![false]), "{cache:?}");
+        assert_eq!(cache.generation(&tag("MUG")).await, current, "{cache:?}");
+        let one_newer = [&many[..2_400], &[("product:eu:7", 2)]].concat();
+        assert_eq!(cache.purge(&[purge_for(&one_newer)]).await, Ok(vec![true]), "{cache:?}");
+        assert_ne!(cache.generation(&tag("MUG")).await, current, "{cache:?}");
     }
 }
 
@@ -118,14 +138,14 @@ async fn without_redis_a_read_is_a_miss_a_purge_is_an_error_and_it_comes_back_by
 
     server.kill().await.unwrap();
     assert_eq!(cache.get_status(order("k")).await, None);
-    assert!(cache.purge(&[purge(1, &[tag("MUG")])]).await.is_err());
+    assert!(cache.purge(&[purge(1)]).await.is_err());
     assert_ne!(cache.generation(&tag("MUG")).await, cache.generation(&tag("MUG")).await);
     assert!(!cache.is_available());
     assert!(cache.stats().errors >= 4);
 
     server.bring_back().await.unwrap();
     until("Redis is connected", || async { cache.is_available().then_some(()) }).await.unwrap();
-    assert_eq!(cache.purge(&[purge(1, &[tag("MUG")])]).await, Ok(vec![true]));
+    assert_eq!(cache.purge(&[purge(1)]).await, Ok(vec![true]));
 }
 
 /// A server that takes connections and then says nothing, which is worse than one that is gone.
@@ -166,4 +186,14 @@ async fn a_redis_that_freezes_opens_the_breaker_after_a_few_bounds() {
 async fn a_url_of_another_kind_is_refused() {
     let config = Config { url: "memcached://host".into(), ..Config::default() };
     assert!(matches!(Cache::open(&config).await, Err(OpenError::Url)));
+}
+
+#[test]
+fn a_tag_in_a_header_is_one_word_that_any_header_may_hold() {
+    let region = "eu".parse().unwrap();
+    assert_eq!(tag("A/1.B+C").in_header(), "product:eu:A/1.B+C");
+    assert_eq!(
+        Tag::collection(&region, "two words, größe").in_header(),
+        "collection:eu:two%20words%2C%20gr%C3%B6%C3%9Fe"
+    );
 }

@@ -124,14 +124,41 @@ impl<P: Contract> Envelope<P> {
         if message.kind != P::KIND || version.is_none() {
             return Err(DecodeError::Unknown { kind: message.kind.clone(), version });
         }
-        if version == Some(P::VERSION) {
-            return serde_json::from_slice(&message.body).map_err(|error| DecodeError::Malformed(error.to_string()));
+        Self::of_version(version.unwrap_or_default(), &message.body)
+    }
+
+    /// Reads a body alone, where there are no headers: an announcement, a line of a file.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn from_body(body: &[u8]) -> Result<Self, DecodeError> {
+        let Named { kind, version } = parse(body)?;
+        if kind != P::KIND {
+            return Err(DecodeError::Unknown { kind, version: Some(version) });
         }
-        let old: Envelope<serde_json::Value> =
-            serde_json::from_slice(&message.body).map_err(|error| DecodeError::Malformed(error.to_string()))?;
-        let data = P::upgrade(version.unwrap_or_default(), old.data)?;
+        Self::of_version(version, body)
+    }
+
+    fn of_version(version: u32, body: &[u8]) -> Result<Self, DecodeError> {
+        if version == P::VERSION {
+            return parse(body);
+        }
+        let old: Envelope<serde_json::Value> = parse(body)?;
+        let data = P::upgrade(version, old.data)?;
         Ok(Self { id: old.id, source: old.source, occurred_at: old.occurred_at, traceparent: old.traceparent, data })
     }
+}
+
+/// What a body says that it is.
+#[derive(Deserialize)]
+struct Named {
+    #[serde(rename = "type")]
+    kind: String,
+    version: u32,
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
+    serde_json::from_slice(body).map_err(|error| DecodeError::Malformed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -168,6 +195,18 @@ mod tests {
         let mut message = event().to_message();
         message.body = message.body.slice(..message.body.len() - 1);
         assert!(matches!(Envelope::<StockChanged>::from_message(&message), Err(DecodeError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_body_alone_says_what_it_is() {
+        let message = event().to_message();
+        let body = message.body.clone();
+        assert_eq!(Envelope::<StockChanged>::from_body(&body), Envelope::from_message(&message));
+        let other = Envelope::<crate::catalogue::ProductChanged>::from_body(&body);
+        assert!(matches!(other, Err(DecodeError::Unknown { .. })));
+        let newer = String::from_utf8(body.to_vec()).unwrap().replace("\"version\":1,", "\"version\":99,");
+        assert!(matches!(Envelope::<StockChanged>::from_body(newer.as_bytes()), Err(DecodeError::Unknown { .. })));
+        assert!(matches!(Envelope::<StockChanged>::from_body(b"{}"), Err(DecodeError::Malformed(_))));
     }
 
     #[test]

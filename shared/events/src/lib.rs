@@ -20,6 +20,7 @@ mod envelope;
 mod order;
 mod outcomes;
 mod page;
+mod purged;
 mod schema;
 mod taken_back;
 
@@ -31,5 +32,6 @@ pub use order::{
 };
 pub use outcomes::OrderOutcomes;
 pub use page::{PageBatch, PageEvent, PageEventKind, Product};
+pub use purged::TagsPurged;
 pub use schema::{GoldenSchema, schemas};
 pub use taken_back::{OrderRefunded, OrderReleased, RefundedLine, ReleaseCause};

@@ -7,6 +7,7 @@ use crate::envelope::Contract;
 use crate::order::{OrderConfirmed, OrderPlaced, OrderRejected, OrderState};
 use crate::outcomes::OrderOutcomes;
 use crate::page::PageBatch;
+use crate::purged::TagsPurged;
 use crate::taken_back::{OrderRefunded, OrderReleased};
 
 /// A schema and the name of its golden file.
@@ -35,6 +36,7 @@ pub fn schemas() -> Vec<GoldenSchema> {
         of::<ProductChanged>(),
         of::<StockChanged>(),
         of::<StockShortfall>(),
+        of::<TagsPurged>(),
         GoldenSchema { file: "order.state.json".to_owned(), schema: schema_for!(OrderState) },
     ]
 }

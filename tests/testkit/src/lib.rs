@@ -9,5 +9,6 @@ pub mod process;
 pub mod rabbit;
 pub mod redis;
 pub mod servers;
+pub mod varnish;
 pub mod vhost;
 pub mod wait;

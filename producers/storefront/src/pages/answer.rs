@@ -147,26 +147,19 @@ fn seconds(age: Duration) -> Option<HeaderValue> {
     Some(age.as_secs()).filter(|seconds| *seconds > 0).map(HeaderValue::from)
 }
 
-/// `Surrogate-Key` and `Cache-Tag` for `tags`; nothing where either has more than `most` bytes.
+/// `Surrogate-Key` and `Cache-Tag` for `tags`, and for what all pages are purged by at once; nothing where either has more than
+/// `most` bytes.
 pub(super) fn tag_headers(tags: &[Tag], most: usize) -> Vec<(HeaderName, HeaderValue)> {
-    let escaped: Vec<String> = tags.iter().map(|tag| escape(tag.as_str())).collect();
+    let everything = Tag::everything();
+    let told: Vec<_> = tags.iter().chain([&everything]).map(Tag::in_header).collect();
     [(SURROGATE_KEY, " "), (CACHE_TAG, ",")]
         .into_iter()
         .map(|(name, between)| {
-            let value = escaped.join(between);
+            let value = told.join(between);
             Some((name, HeaderValue::try_from(value).ok().filter(|value| value.len() <= most)?))
         })
         .collect::<Option<_>>()
         .unwrap_or_default()
-}
-
-/// A tag as both headers take it: what separates tags, and what no header may hold, as `%` and two digits.
-fn escape(tag: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b',' | b'%');
-    if tag.bytes().all(|byte| plain(&byte)) {
-        return tag.to_owned();
-    }
-    tag.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 #[cfg(test)]
@@ -182,8 +175,8 @@ mod tests {
     fn tags_are_told_to_either_kind_of_cdn_with_what_separates_them_escaped() {
         let headers = tag_headers(&tags(), 1_000);
         let expected = [
-            ("surrogate-key", "product:eu:MUG/1 collection:eu:two%20words%2C%20gr%C3%B6%C3%9Fe"),
-            ("cache-tag", "product:eu:MUG/1,collection:eu:two%20words%2C%20gr%C3%B6%C3%9Fe"),
+            ("surrogate-key", "product:eu:MUG/1 collection:eu:two%20words%2C%20gr%C3%B6%C3%9Fe millpond"),
+            ("cache-tag", "product:eu:MUG/1,collection:eu:two%20words%2C%20gr%C3%B6%C3%9Fe,millpond"),
         ];
         for ((name, value), expected) in headers.iter().zip(expected) {
             assert_eq!((name.as_str(), value.to_str().unwrap()), expected);

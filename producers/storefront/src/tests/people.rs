@@ -24,9 +24,9 @@ async fn the_shop_is_shown_and_each_of_its_pages_is_rendered_once() {
     for fixture in both(quick()).await {
         fixture.shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
         for (path, tags) in [
-            ("/", "catalogue:main stock:main:MUG"),
-            ("/collections/mugs", "collection:main:mugs stock:main:MUG"),
-            ("/products/MUG", "product:main:MUG stock:main:MUG"),
+            ("/", "catalogue:main stock:main:MUG millpond"),
+            ("/collections/mugs", "collection:main:mugs stock:main:MUG millpond"),
+            ("/products/MUG", "product:main:MUG stock:main:MUG millpond"),
         ] {
             for _ in 0..2 {
                 let page = fixture.get_with(path, &[("accept-encoding", "br")]).await;
@@ -79,7 +79,7 @@ async fn what_is_not_there_is_a_page_for_people_and_a_problem_for_programs() {
         let problem = fixture.get_with(path, &[("accept", "application/json")]).await;
         assert_eq!((problem.status.as_u16(), problem.header("content-type")), (404, "application/problem+json"));
     }
-    assert_eq!(fixture.get("/collections/hats").await.header("surrogate-key"), "collection:main:hats");
+    assert_eq!(fixture.get("/collections/hats").await.header("surrogate-key"), "collection:main:hats millpond");
     // Nobody's path: programs get what they always got.
     for (accept, kind) in [("*/*", "application/problem+json"), ("text/html,*/*;q=0.8", HTML)] {
         let answer = fixture.get_with("/no/such/path", &[("accept", accept)]).await;

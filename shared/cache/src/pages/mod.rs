@@ -52,6 +52,7 @@ mod stats;
 mod tests;
 mod told;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -195,6 +196,7 @@ impl Pages {
 
     /// Of the most read pages those that are held here and have one of `tags`, the most read first, `n` at most.
     pub fn hot_with(&self, tags: &[Tag], n: usize) -> Vec<PageKey> {
+        let tags: HashSet<&Tag> = tags.iter().collect();
         self.hot
             .keys(n, |key| self.held.peek(key).is_some_and(|held| held.page.tags.iter().any(|tag| tags.contains(tag))))
     }
