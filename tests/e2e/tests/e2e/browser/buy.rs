@@ -48,8 +48,10 @@ async fn an_article_is_bought_and_its_page_turns_from_in_line_to_confirmed_witho
     browser.client.refresh().await?;
     browser.until_says(".told", "Confirmed").await?;
     // The pages told of their visitor.
-    wait::until("the views are counted", || async { (shop.views("/products/MUG-BLUE").await.ok()? == 1).then_some(()) })
-        .await?;
+    wait::until("the views are counted", || async {
+        (shop.views("/products/MUG-BLUE").await.ok()? == 1).then_some(())
+    })
+    .await?;
     browser.close().await?;
     shop.stop().await
 }
