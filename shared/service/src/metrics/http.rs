@@ -24,6 +24,8 @@ static ACTIVE: Family = Family::gauge("millpond_http_server_active_requests", "R
 const OTHER: &str = "_OTHER";
 /// The route of a path that none matches.
 const NO_ROUTE: &str = "none";
+/// How a route begins that takes every path which no other does: an answer with a page of its own, and no route.
+const CATCH_ALL: &str = "/{*";
 
 /// The requests of one server. Clones share them.
 #[derive(Debug, Clone)]
@@ -67,7 +69,8 @@ pub(crate) async fn measure(State(requests): State<Requests>, request: Request, 
     let active = Active::begin(&requests.active);
     let response = next.run(request).await;
     drop(active);
-    let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let route = route.as_ref().map(MatchedPath::as_str).filter(|route| !route.starts_with(CATCH_ALL));
+    let route = route.unwrap_or(NO_ROUTE);
     requests.histogram(route, method, response.status()).observe(begin.elapsed().as_secs_f64());
     response
 }

@@ -43,7 +43,7 @@ async fn a_soft_stop_in_an_outage_gives_the_deliveries_back_as_they_were() {
     let running = site.work(config());
     eventually("a probe", async || site.ledger.probes() >= 1).await;
     let stats = running.stop().await;
-    assert_eq!((stats.requeued, stats.dropped, stats.parked, stats.retried), (6, 0, 0, 0));
+    assert_eq!((stats.requeued, stats.dropped, stats.parked, stats.retried), (stats.taken, 0, 0, 0));
     eventually("all to be back", async || site.ready(&queue().name).await == 6).await;
 
     site.ledger.come_back();
@@ -65,7 +65,8 @@ async fn an_outage_that_outlasts_many_restarts_parks_nobody() {
         let (running, probes) = (life(), site.ledger.probes());
         eventually("a probe", async || site.ledger.probes() > probes && running.stats.snapshot().taken == 6).await;
         let stats = running.stop().await;
-        assert_eq!((stats.requeued, stats.dropped, stats.parked, stats.retried), (6, 0, 0, 0));
+        // One that was given back while the subscription still stood may have come and gone once more.
+        assert_eq!((stats.requeued, stats.dropped, stats.parked, stats.retried), (stats.taken, 0, 0, 0));
     }
 
     site.ledger.come_back();
