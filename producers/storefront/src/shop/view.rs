@@ -172,7 +172,7 @@ impl ProductView {
         self.description.lines().map(str::trim).filter(|line| !line.is_empty())
     }
 
-    fn quantities(&self) -> std::ops::RangeInclusive<u32> {
+    fn quantities() -> std::ops::RangeInclusive<u32> {
         1..=OFFERED
     }
 }

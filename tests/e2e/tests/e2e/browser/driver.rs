@@ -30,7 +30,7 @@ impl Look {
     }
 
     fn capabilities(self, binary: &Path) -> Value {
-        let scheme = if self.dark { 0 } else { 1 };
+        let scheme = u8::from(!self.dark);
         let mut options = json!({
             "binary": binary,
             "args": [

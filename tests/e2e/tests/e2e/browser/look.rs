@@ -91,7 +91,7 @@ async fn the_first_page_of_a_visitor_is_below_fifty_kilobytes() -> Result<()> {
     let entries = loaded.as_array().map_or(&[][..], Vec::as_slice);
     assert!(entries.len() >= 3, "page, style and script: {loaded}");
     let bytes: u64 = entries.iter().filter_map(|entry| entry[1].as_u64()).sum();
-    println!("the first page took {bytes} bytes: {loaded}");
+    eprintln!("the first page took {bytes} bytes: {loaded}");
     assert!((1..50_000).contains(&bytes), "{loaded}");
     browser.close().await?;
     shop.stop().await
