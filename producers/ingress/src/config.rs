@@ -24,7 +24,7 @@ pub struct Config {
     pub body_timeout_ms: u64,
     /// An order's body at most, bytes.
     pub order_bytes: usize,
-    /// An order's body at most, bytes, where it is a form.
+    /// An order's body at most, bytes, where it is a form; never more than `order_bytes`.
     pub form_bytes: usize,
     /// An order's lines at most.
     pub order_lines: usize,
@@ -102,7 +102,6 @@ impl Config {
         }
         let least = [
             ("max_in_flight_order_bytes", self.max_in_flight_order_bytes, "order_bytes", self.order_bytes),
-            ("max_in_flight_order_bytes", self.max_in_flight_order_bytes, "form_bytes", self.form_bytes),
             ("max_in_flight_event_bytes", self.max_in_flight_event_bytes, "batch_bytes", self.batch_bytes),
         ];
         if let Some((name, _, least, bytes)) = least.iter().find(|(_, value, _, least)| value < least) {

@@ -201,7 +201,13 @@ mod tests {
 
     #[test]
     fn a_wait_is_told_only_where_the_workers_rate_says_something() {
-        let busy = Seen { workers: 1, handled_per_s: Some(20.0), in_hand: Some(20), limited_by: Some(LimitedBy::Budget), ..Seen::default() };
+        let busy = Seen {
+            workers: 1,
+            handled_per_s: Some(20.0),
+            in_hand: Some(20),
+            limited_by: Some(LimitedBy::Budget),
+            ..Seen::default()
+        };
         assert_eq!(busy.wait(780), Some(40 * SECOND));
         assert_eq!(Seen { in_hand: None, ..busy }.wait(0), Some(Duration::ZERO));
         let idle = Seen { limited_by: Some(LimitedBy::Idle), ..busy };

@@ -28,8 +28,7 @@ pub(super) fn accepted(shared: &Shared, placed: &Placed) -> Response {
     let token = placed.token(&shared.token_key);
     let status_url = format!("{}/v1/orders/{order_id}?t={token}", shared.public_url());
     let accepted_at = accepted.order.accepted_at;
-    let body =
-        Body { order_id: *order_id, status: "queued", accepted_at, status_url: &status_url, wait_s: *wait_s };
+    let body = Body { order_id: *order_id, status: "queued", accepted_at, status_url: &status_url, wait_s: *wait_s };
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -26,13 +26,15 @@ use super::{Asked, IDEMPOTENCY_CONFLICT, INVALID_ORDER, Placed, accept_order};
 use crate::intake::{Limits, Media};
 use crate::run::Shared;
 
-const FIELDS: [&str; 7] =
-    ["api_key", "idempotency_key", "sku", "quantity", "unit_price_minor", "currency", "market"];
+const FIELDS: [&str; 7] = ["api_key", "idempotency_key", "sku", "quantity", "unit_price_minor", "currency", "market"];
 /// What stays as it is in a query's value (RFC 3986's unreserved characters).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Whether a request is a form's.
+/// Whether a request is a form's. What brings a key in its head is a program, and forgot to say that it sends JSON.
 pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return false;
+    }
     let essence = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }
@@ -55,7 +57,8 @@ pub(super) async fn post(shared: &Arc<Shared>, request: Request) -> Result<Respo
 async fn take(shared: &Arc<Shared>, request: Request, back: &mut Option<Form>) -> Result<Response, Problem> {
     let gate = &shared.orders_gate;
     let (head, body) = request.into_parts();
-    let limits = Limits { media: Media::Form, bytes: shared.config.form_bytes, time: shared.body_time() };
+    let bytes = shared.config.form_bytes.min(shared.config.order_bytes);
+    let limits = Limits { media: Media::Form, bytes, time: shared.body_time() };
     // The key is a field, so this is read before anybody is known. It is small, and counts among the bytes in flight.
     let arrived = gate.read(&head.headers, body, &limits).await?;
     let form = back.insert(Form::parse(&arrived.body)?).clone();
@@ -132,9 +135,9 @@ impl Form {
             })
         };
         let errors = fields.errors;
-        form().filter(|_| errors.is_empty()).ok_or_else(|| {
-            Problem::new(INVALID_ORDER, "fields of the form are missing or wrong").with_errors(errors)
-        })
+        form()
+            .filter(|_| errors.is_empty())
+            .ok_or_else(|| Problem::new(INVALID_ORDER, "fields of the form are missing or wrong").with_errors(errors))
     }
 
     /// The order as JSON would have it. A sum that no number can hold is a total that the lines do not add up to.
@@ -217,5 +220,8 @@ mod tests {
         assert!(is_form(&headers("application/x-www-form-urlencoded")));
         assert!(is_form(&headers("Application/X-WWW-Form-Urlencoded; charset=utf-8")));
         assert!(!is_form(&headers("application/json")) && !is_form(&HeaderMap::new()));
+        let mut with_a_key = headers("application/x-www-form-urlencoded");
+        with_a_key.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer mp_live_x"));
+        assert!(!is_form(&with_a_key));
     }
 }

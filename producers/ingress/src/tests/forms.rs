@@ -4,7 +4,7 @@ use broker::PublishError;
 use events::{Envelope, OrderPlaced, Pricing};
 use model::{OrderId, RegionNumber, StatusToken};
 
-use super::support::{App, Answer, ORIGIN, config, start_of_time, token_key};
+use super::support::{Answer, App, ORIGIN, config, start_of_time, token_key};
 use crate::Config;
 
 const FIELDS: &str = "idempotency_key=form-1&sku=MUG%2FRED&quantity=2&unit_price_minor=1250&currency=EUR";

@@ -4,7 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::Band;
 use model::{Currency, Money};
 
-use super::view::{Card, CollectionView, ErrorView, HomeView, OrderView, ProductView, Refusal, ReviewView, Site, price};
+use super::view::{
+    Card, CollectionView, ErrorView, HomeView, OrderView, ProductView, Refusal, ReviewView, Site, price,
+};
 use super::{assets, csp, render};
 
 fn site() -> Arc<Site> {
@@ -51,8 +53,10 @@ fn review(refusal: Option<Refusal>) -> ReviewView {
 
 /// One of each kind.
 fn every_page() -> Vec<String> {
-    let collection = |next| CollectionView { site: site(), name: "kitchen".parse().unwrap(), items: home(2).items, next };
-    let error = ErrorView { site: site(), status: 404, title: "Nothing here".to_owned(), detail: "Look <there>.".to_owned() };
+    let collection =
+        |next| CollectionView { site: site(), name: "kitchen".parse().unwrap(), items: home(2).items, next };
+    let error =
+        ErrorView { site: site(), status: 404, title: "Nothing here".to_owned(), detail: "Look <there>.".to_owned() };
     vec![
         render::home(&home(12)),
         render::home(&home(0)),
@@ -119,7 +123,9 @@ fn a_page_that_caches_share_holds_no_key_of_an_order() {
 #[test]
 fn an_order_shows_its_state_alone_and_refreshes_itself_without_script_until_nothing_follows() {
     let visible = |page: &str| {
-        let shown = page.lines().filter(|line| line.starts_with("<div data-is") && !line.contains("\" hidden><p class=\"big\">"));
+        let shown = page
+            .lines()
+            .filter(|line| line.starts_with("<div data-is") && !line.contains("\" hidden><p class=\"big\">"));
         shown.map(|line| line.split("big\">").nth(1).unwrap().split('<').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let queued = render::order(&order("queued", None));

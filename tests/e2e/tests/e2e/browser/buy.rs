@@ -30,7 +30,7 @@ async fn an_article_is_bought_and_its_page_turns_from_in_line_to_confirmed_witho
     browser.client.goto(&shop.storefront("/?utm_campaign=autumn")).await?;
     browser.click(".card[href='/products/MUG-BLUE']").await?;
     browser.until_at("/products/MUG-BLUE").await?;
-    browser.client.find(Locator::Css("select[name=quantity]")).await?.select_by_value("2").await?;
+    browser.client.find(Locator::Css("select[name=quantity] option:nth-child(2)")).await?.click().await?;
     browser.click(".buy button").await?;
 
     browser.until_at("/orders/").await?;
@@ -48,8 +48,10 @@ async fn an_article_is_bought_and_its_page_turns_from_in_line_to_confirmed_witho
     browser.client.refresh().await?;
     browser.until_says(".told", "Confirmed").await?;
     // The pages told of their visitor.
-    wait::until("the views are counted", || async { (shop.views("/products/MUG-BLUE").await.ok()? == 1).then_some(()) })
-        .await?;
+    wait::until("the views are counted", || async {
+        (shop.views("/products/MUG-BLUE").await.ok()? == 1).then_some(())
+    })
+    .await?;
     browser.close().await?;
     shop.stop().await
 }
@@ -115,7 +117,7 @@ async fn what_is_sold_out_meanwhile_is_told_on_the_orders_page() -> Result<()> {
     let browser = Browser::open(Look::DESKTOP).await?;
     browser.client.goto(&shop.storefront("/products/BOWL-S")).await?;
     browser.until_says(".facts", "Only a few left").await?;
-    browser.client.find(Locator::Css("select[name=quantity]")).await?.select_by_value("9").await?;
+    browser.client.find(Locator::Css("select[name=quantity] option:nth-child(9)")).await?.click().await?;
     browser.click(".buy button").await?;
     browser.until_says(".told", "there are not enough pieces left").await?;
     browser.screenshot("order-rejected").await?;

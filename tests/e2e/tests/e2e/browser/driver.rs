@@ -93,8 +93,7 @@ impl Browser {
     pub(super) async fn until_says(&self, css: &str, text: &str) -> Result<()> {
         let says = async || self.client.find(Locator::Css(css)).await.ok()?.text().await.ok();
         let what = format!("{css} says {text:?}");
-        let waited =
-            wait::until(&what, || async { says().await.filter(|said| said.contains(text)).map(drop) }).await;
+        let waited = wait::until(&what, || async { says().await.filter(|said| said.contains(text)).map(drop) }).await;
         match waited {
             Ok(()) => Ok(()),
             Err(error) => Err(error.context(format!("the page is {}", self.client.source().await?))),
