@@ -41,7 +41,7 @@ on_all_parts!(
     orders::the_same_order_posted_five_times_at_once_is_one_order,
     orders::one_key_with_another_order_is_never_a_second_order,
     orders::five_hundred_buyers_of_a_hundred_units_leave_exactly_a_hundred_confirmed,
-    cdn::two_seconds_after_an_edit_neither_the_shop_nor_varnish_shows_the_old_price,
+    cdn::an_edit_reaches_the_readers_of_the_shop_and_of_a_varnish_before_it_by_its_purge,
     metrics::what_a_shop_does_is_counted_in_every_role,
     pages::a_page_event_batch_posted_twice_counts_once,
     parked::what_is_parked_is_listed_shown_replayed_and_discarded_by_the_verb,
