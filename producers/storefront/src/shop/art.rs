@@ -56,7 +56,7 @@ fn tile(path: &mut String, shape: usize, x: u64, y: u64) {
     };
 }
 
-/// Numbers that follow from a text: FNV-1a of it as the seed of SplitMix64.
+/// Numbers that follow from a text: FNV-1a of it as the seed of `SplitMix64`.
 struct Chance(u64);
 
 impl Chance {

@@ -121,20 +121,20 @@ impl Statements<'_> {
     }
 
     pub(super) async fn write_products(&self, changes: &[Change<'_>]) -> Result<(), DbErr> {
-        let changed: Vec<(&ProductEdit, i64)> =
+        let edits: Vec<(&ProductEdit, i64)> =
             changes.iter().filter_map(|change| Some((change.edit, change.product_version?))).collect();
         let collections = |edit: &ProductEdit| {
             let names = edit.collections.iter().map(CollectionName::as_str);
             serde_json::Value::from(names.collect::<Vec<_>>()).to_string()
         };
         let rows = Rows::default()
-            .column("sku", "text", changed.iter().map(|(edit, _)| edit.sku.to_string()))
-            .column("title", "text", changed.iter().map(|(edit, _)| edit.title.clone()))
-            .column("description", "text", changed.iter().map(|(edit, _)| edit.description.clone()))
+            .column("sku", "text", edits.iter().map(|(edit, _)| edit.sku.to_string()))
+            .column("title", "text", edits.iter().map(|(edit, _)| edit.title.clone()))
+            .column("description", "text", edits.iter().map(|(edit, _)| edit.description.clone()))
             // An empty text stands for none on its way: arrays carry no nulls here.
-            .column("image", "text", changed.iter().map(|(edit, _)| edit.image.clone().unwrap_or_default()))
-            .column("collections", "jsonb", changed.iter().map(|(edit, _)| collections(edit)))
-            .column("version", "bigint", changed.iter().map(|(_, version)| *version));
+            .column("image", "text", edits.iter().map(|(edit, _)| edit.image.clone().unwrap_or_default()))
+            .column("collections", "jsonb", edits.iter().map(|(edit, _)| collections(edit)))
+            .column("version", "bigint", edits.iter().map(|(_, version)| *version));
         let sql = format!(
             "UPDATE products SET title = r.title, description = r.description, image = NULLIF(r.image, ''), \
              collections = r.collections, active = true, version = r.version, updated_at = {} FROM r \
@@ -142,7 +142,7 @@ impl Statements<'_> {
             self.backend().moment_sql(),
             self.region.number
         );
-        self.all(rows, changed.len(), &sql).await
+        self.all(rows, edits.len(), &sql).await
     }
 
     /// Takes the product out of sale, as this version.

@@ -1,4 +1,4 @@
-//! The shop's pages in a real browser: Debian's Chromium, driven over WebDriver.
+//! The shop's pages in a real browser: Debian's Chromium, driven over `WebDriver`.
 //!
 //! One driver, one browser and one profile for each look, so that tests share nothing and run beside each other.
 
