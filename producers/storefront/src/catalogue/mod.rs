@@ -5,7 +5,7 @@
 //! | `PUT /v1/products/{sku}` | `{"title", "price": {"minor", "currency"}, "description", "image", "collections"}`, the last three as wanted | the whole product; 201 where it was not for sale |
 //! | `PATCH /v1/products/{sku}` | some of these, as a merge patch (RFC 7396) | the rest stays |
 //! | `DELETE /v1/products/{sku}` | – | out of sale: 204, also when it was before |
-//! | `POST /v1/products:import` | `text/csv` or `application/x-ndjson` ([`file`]) | all of it, or nothing and every bad line |
+//! | `POST /v1/products:import` | `text/csv` or `application/x-ndjson` ([`mod@file`]) | all of it, or nothing and every bad line |
 //!
 //! Each needs a server key with the scope `catalogue`; its market names the region.
 //!
