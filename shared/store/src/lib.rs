@@ -54,6 +54,7 @@ mod regions;
 pub mod replica;
 mod rows;
 pub mod stock;
+mod sweep;
 #[cfg(test)]
 mod tests;
 

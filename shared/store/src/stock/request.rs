@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{Fingerprint, IdempotencyKey, MarketId, OrderId};
-use sea_orm::{ConnectionTrait as _, DbErr};
+use sea_orm::DbErr;
 use serde::Serialize;
 
 use super::change::{Change, Done};
@@ -11,9 +11,9 @@ use super::ledger::Ledger;
 use super::order_row::OrderRow;
 use super::refusal::{Error, Refusal};
 use crate::answers::Answers;
-use crate::config::Backend;
 use crate::database::{Database, Transaction};
 use crate::regions::Region;
+use crate::sweep;
 
 /// Makes `change` for `market` in its region, once for each `key`: in one transaction with its movements, its events and its
 /// answer. A repeat is answered as the first was, and changes nothing.
@@ -99,21 +99,5 @@ fn done(answer: &impl Serialize, order: Option<&OrderRow>) -> Result<Done, Error
 /// # Errors
 /// The database's.
 pub async fn forget_requests(database: &Database, age: Duration, batch: u32) -> Result<u64, DbErr> {
-    let sql = match database.backend() {
-        Backend::Postgres => {
-            "DELETE FROM stock_requests WHERE ctid = ANY (ARRAY (SELECT ctid FROM stock_requests \
-             WHERE created_at < now() - make_interval(secs => $1::bigint) ORDER BY created_at LIMIT $2 \
-             FOR UPDATE SKIP LOCKED))"
-        }
-        Backend::Sqlite => {
-            "DELETE FROM stock_requests WHERE rowid IN (SELECT rowid FROM stock_requests \
-             WHERE created_at < strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now', '-' || $1 || ' seconds') \
-             ORDER BY created_at LIMIT $2)"
-        }
-    };
-    let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
-    let tx = database.begin().await?;
-    let deleted = tx.execute_raw(database.statement(sql, [seconds.into(), i64::from(batch.max(1)).into()])).await?;
-    tx.commit().await?;
-    Ok(deleted.rows_affected())
+    sweep::forget(database, ("stock_requests", "created_at"), age, batch).await
 }
