@@ -3,7 +3,7 @@
 use model::TextError;
 use serde_json::{Map, Value};
 
-use crate::problem::FieldError;
+use crate::problem::{FieldError, Kind, Problem, kinds};
 
 /// More wrong fields than this are counted and not named: an answer is not to be a multiple of its request.
 const NAMED: usize = 100;
@@ -43,6 +43,33 @@ impl Faults {
 
 fn place(pointer: &str) -> &str {
     if pointer.is_empty() { "the body" } else { pointer }
+}
+
+/// What `read` makes of the object that `body` is. `known` names the members for whoever sent another one.
+///
+/// # Errors
+/// A problem of its own where the body is not JSON, else one of `kind` that names every wrong field.
+pub fn whole<T>(
+    body: &[u8],
+    kind: Kind,
+    known: &str,
+    read: impl FnOnce(&mut Object, &mut Faults) -> Option<T>,
+) -> Result<T, Problem> {
+    let value = serde_json::from_slice(body)
+        .map_err(|error| Problem::new(kinds::NOT_JSON, format!("the body is not JSON: {error}")))?;
+    let mut faults = Faults::default();
+    let made = Object::new(value, String::new(), &mut faults).and_then(|mut object| {
+        let made = read(&mut object, &mut faults);
+        object.deny_the_rest(known, &mut faults);
+        made
+    });
+    match made {
+        Some(made) if faults.is_empty() => Ok(made),
+        _ => {
+            let (detail, errors) = faults.finish();
+            Err(Problem::new(kind, detail).with_errors(errors))
+        }
+    }
 }
 
 /// A JSON object whose members are taken one by one; what is left at the end is unknown.

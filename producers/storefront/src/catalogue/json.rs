@@ -3,8 +3,8 @@
 use axum::http::StatusCode;
 use model::{Currency, Money, Sku};
 use serde_json::Value;
-use service::fields::{Faults, Object, amount, kind, string, text};
-use service::{Kind, Problem, kinds};
+use service::fields::{self, Faults, Object, amount, kind, string, text};
+use service::{Kind, Problem};
 use store::catalogue::{Patch, ProductEdit};
 
 use super::check;
@@ -17,15 +17,15 @@ const FIELDS_OF_LINE: &str = "sku, title, description, image, collections, price
 
 /// The body of a PUT.
 pub(super) fn product(sku: Sku, body: &[u8]) -> Result<ProductEdit, Problem> {
-    object(body, |object, faults| {
+    fields::whole(body, INVALID, FIELDS, |object, faults| {
         same_sku(object, &sku, faults);
-        fields(object, Some(sku), faults)
+        members(object, Some(sku), faults)
     })
 }
 
 /// The body of a PATCH: a member that is not there stays, null takes away what may be missing.
 pub(super) fn patch(sku: &Sku, body: &[u8]) -> Result<Patch, Problem> {
-    object(body, |object, faults| {
+    fields::whole(body, INVALID, FIELDS, |object, faults| {
         same_sku(object, sku, faults);
         let title = object.nullable("title", faults, |value| check::title(&string(value)?));
         let description = object.nullable("description", faults, |value| check::description(&string(value)?));
@@ -62,12 +62,12 @@ pub(super) fn line(value: Value, number: u64, faults: &mut Faults) -> Option<Pro
     let units = |value: Value| check::units(value.as_i64(), &value);
     let on_hand = object.optional("on_hand", faults, units);
     let low_threshold = object.optional("low_threshold", faults, units);
-    let product = fields(&mut object, sku, faults);
+    let product = members(&mut object, sku, faults);
     object.deny_the_rest(FIELDS_OF_LINE, faults);
     Some(ProductEdit { on_hand, low_threshold, ..product? })
 }
 
-fn fields(object: &mut Object, sku: Option<Sku>, faults: &mut Faults) -> Option<ProductEdit> {
+fn members(object: &mut Object, sku: Option<Sku>, faults: &mut Faults) -> Option<ProductEdit> {
     let title = object.required("title", faults, |value| check::title(&string(value)?));
     let description = object.optional("description", faults, |value| check::description(&string(value)?));
     let image = object.optional("image", faults, |value| check::image(&string(value)?));
@@ -110,22 +110,4 @@ fn collections(value: Value) -> Result<Vec<model::CollectionName>, String> {
     };
     let names: Vec<String> = names.into_iter().map(string).collect::<Result<_, _>>()?;
     check::collections(names.iter().map(String::as_str))
-}
-
-fn object<T>(body: &[u8], read: impl FnOnce(&mut Object, &mut Faults) -> Option<T>) -> Result<T, Problem> {
-    let value = serde_json::from_slice(body)
-        .map_err(|error| Problem::new(kinds::NOT_JSON, format!("the body is not JSON: {error}")))?;
-    let mut faults = Faults::default();
-    let product = Object::new(value, String::new(), &mut faults).and_then(|mut object| {
-        let product = read(&mut object, &mut faults);
-        object.deny_the_rest(FIELDS, &mut faults);
-        product
-    });
-    match product {
-        Some(product) if faults.is_empty() => Ok(product),
-        _ => {
-            let (detail, errors) = faults.finish();
-            Err(Problem::new(INVALID, detail).with_errors(errors))
-        }
-    }
 }

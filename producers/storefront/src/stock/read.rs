@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use events::Quantity;
 use model::{OrderId, Sku};
 use serde_json::Value;
-use service::fields::{Faults, Object, amount, kind, text};
-use service::{Kind, Problem, kinds};
+use service::fields::{self, Faults, Object, amount, kind, text};
+use service::{Kind, Problem};
 use store::stock::{Change, RefundLine};
 
 /// Wrong fields.
@@ -22,26 +22,18 @@ pub(super) fn sku(text: &str) -> Result<Sku, Problem> {
 
 /// `{"on_hand": 40}`
 pub(super) fn count(sku: Sku, body: &[u8]) -> Result<Change, Problem> {
-    object(
-        body,
-        |object, faults| {
-            let on_hand = object.required("on_hand", faults, |value| units(&value, 0))?;
-            Some(Change::Count { sku, on_hand })
-        },
-        "on_hand",
-    )
+    fields::whole(body, INVALID, "on_hand", |object, faults| {
+        let on_hand = object.required("on_hand", faults, |value| units(&value, 0))?;
+        Some(Change::Count { sku, on_hand })
+    })
 }
 
 /// `{"units": 10}`
 pub(super) fn restock(sku: Sku, body: &[u8]) -> Result<Change, Problem> {
-    object(
-        body,
-        |object, faults| {
-            let units = object.required("units", faults, |value| units(&value, 1))?;
-            Some(Change::Restock { sku, units })
-        },
-        "units",
-    )
+    fields::whole(body, INVALID, "units", |object, faults| {
+        let units = object.required("units", faults, |value| units(&value, 1))?;
+        Some(Change::Restock { sku, units })
+    })
 }
 
 /// `{"give": 500}`, `{"take": 200}` or `{"take": "rest"}`
@@ -64,7 +56,7 @@ pub(super) fn allotment(sku: Sku, body: &[u8]) -> Result<Change, Problem> {
             }
         }
     };
-    object(body, read, "give, take")
+    fields::whole(body, INVALID, "give, take", read)
 }
 
 /// `{"lines": [{"sku": "MUG", "quantity": 1, "restock": true, "amount_minor": 1450}]}`
@@ -86,7 +78,7 @@ pub(super) fn refund(order: OrderId, body: &[u8]) -> Result<Change, Problem> {
         lines.sort_by(|one, other| one.sku.cmp(&other.sku));
         Some(Change::Refund { order, lines })
     };
-    object(body, read, "lines")
+    fields::whole(body, INVALID, "lines", read)
 }
 
 fn refund_line(line: Value, position: usize, seen: &mut BTreeSet<Sku>, faults: &mut Faults) -> Option<RefundLine> {
@@ -116,25 +108,7 @@ pub(super) fn nothing(body: &[u8]) -> Result<(), Problem> {
     if body.is_empty() {
         return Ok(());
     }
-    object(body, |_, _| Some(()), "none")
-}
-
-fn object<T>(body: &[u8], read: impl FnOnce(&mut Object, &mut Faults) -> Option<T>, known: &str) -> Result<T, Problem> {
-    let value = serde_json::from_slice(body)
-        .map_err(|error| Problem::new(kinds::NOT_JSON, format!("the body is not JSON: {error}")))?;
-    let mut faults = Faults::default();
-    let change = Object::new(value, String::new(), &mut faults).and_then(|mut object| {
-        let change = read(&mut object, &mut faults);
-        object.deny_the_rest(known, &mut faults);
-        change
-    });
-    match change {
-        Some(change) if faults.is_empty() => Ok(change),
-        _ => {
-            let (detail, errors) = faults.finish();
-            Err(Problem::new(INVALID, detail).with_errors(errors))
-        }
-    }
+    fields::whole(body, INVALID, "none", |_, _| Some(()))
 }
 
 fn units(value: &Value, least: i64) -> Result<i64, String> {
