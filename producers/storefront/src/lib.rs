@@ -42,6 +42,7 @@ mod pages;
 mod routes;
 mod run;
 mod shop;
+mod shown;
 mod stock;
 mod stream;
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use model::{CollectionName, Money, Sku};
-use serde::Serialize;
+use model::Sku;
 use service::{Kind, Problem, kinds};
 use store::catalogue::{Edited, ProductEdit};
 
 use crate::caller::private;
+use crate::shown::Shown;
 
 /// What every 503 says.
 pub(super) const AGAIN: &str = "send it again: the same edit twice is one";
@@ -18,23 +18,11 @@ const UNKNOWN_PRODUCT: Kind =
 const PRECONDITION_FAILED: Kind =
     Kind::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "The product is not what this edit was made for");
 
-/// A product as shoppers see it from now on.
-#[derive(Serialize)]
-struct Body<'a> {
-    sku: &'a Sku,
-    version: i64,
-    title: &'a str,
-    description: &'a str,
-    image: Option<&'a str>,
-    collections: &'a [CollectionName],
-    price: Money,
-}
-
 /// The edit is committed, or was before.
 pub(super) fn edited(edited: &Edited) -> Response {
     let ProductEdit { sku, title, description, image, collections, price, .. } = &edited.product;
     let body =
-        Body { sku, version: edited.version, title, description, image: image.as_deref(), collections, price: *price };
+        Shown { sku, version: edited.version, title, description, image: image.as_deref(), collections, price: *price };
     let status = if edited.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = private((status, Json(body)).into_response());
     put_version(response.headers_mut(), edited.version);

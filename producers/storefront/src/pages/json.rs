@@ -2,28 +2,24 @@
 
 use chrono::{DateTime, Utc};
 use events::Band;
-use model::{CollectionName, Money, Sku};
+use model::{Money, Sku};
 use serde::Serialize;
 use store::catalogue::{self, Availability};
+
+use crate::shown::Shown;
 
 /// The answer of `GET /v1/products/{sku}`.
 #[derive(Debug, Serialize)]
 pub(super) struct Product<'a> {
-    sku: &'a Sku,
-    /// For `If-Match`.
-    version: i64,
-    title: &'a str,
-    description: &'a str,
-    image: Option<&'a str>,
-    collections: &'a [CollectionName],
-    price: Money,
+    #[serde(flatten)]
+    shown: Shown<'a>,
     availability: Band,
     updated_at: DateTime<Utc>,
 }
 
 impl<'a> Product<'a> {
     pub(super) fn new(product: &'a catalogue::Product, availability: Option<Availability>) -> Self {
-        Self {
+        let shown = Shown {
             sku: &product.sku,
             version: product.version,
             title: &product.title,
@@ -31,9 +27,8 @@ impl<'a> Product<'a> {
             image: product.image.as_deref(),
             collections: &product.collections,
             price: product.price,
-            availability: band(availability),
-            updated_at: product.updated_at,
-        }
+        };
+        Self { shown, availability: band(availability), updated_at: product.updated_at }
     }
 }
 
