@@ -1,13 +1,8 @@
 -- Batches of page events for wrk, as Segment's clients send them: 100 in a request, each with a messageId of its own.
 --   wrk … -s events.lua URL -- API_KEY RUN
 
-local per_request = 100
-local threads = 0
-
-function setup(thread)
-  thread:set("number", threads)
-  threads = threads + 1
-end
+dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "") .. "figures.lua")
+per_request = 100
 
 function init(args)
   key, run = args[1], args[2]
@@ -32,15 +27,4 @@ function request()
     pieces[3 * event] = run .. "-" .. number .. "-" .. sent
   end
   return wrk.format("POST", "/v1/batch", headers, table.concat(pieces))
-end
-
-function done(summary, latency, requests)
-  local errors = summary.errors
-  local accepted = (summary.requests - errors.status) * per_request
-  print(string.format("accepted %d", accepted))
-  print(string.format("per_s %.1f", accepted / (summary.duration / 1e6)))
-  print(string.format("refused %d", errors.status))
-  print(string.format("broken %d", errors.connect + errors.read + errors.write + errors.timeout))
-  print(string.format("p50_ms %.3f", latency:percentile(50) / 1e3))
-  print(string.format("p99_ms %.3f", latency:percentile(99) / 1e3))
 end

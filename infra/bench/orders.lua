@@ -2,12 +2,7 @@
 --   wrk … -s orders.lua URL -- API_KEY RUN SKUS
 -- RUN tells this run's keys from every other's; SKUS is "HOT" (one SKU), or how many SKU-1, SKU-2 … share the orders.
 
-local threads = 0
-
-function setup(thread)
-  thread:set("number", threads)
-  threads = threads + 1
-end
+dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "") .. "figures.lua")
 
 function init(args)
   key, run, skus = args[1], args[2], args[3]
@@ -34,16 +29,4 @@ function request()
   end
   local body = before .. sku .. middle .. id .. after
   return head .. id .. "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
-end
-
--- For the script that started this: accepted is what was answered below 400.
-function done(summary, latency, requests)
-  local errors = summary.errors
-  local accepted = summary.requests - errors.status
-  print(string.format("accepted %d", accepted))
-  print(string.format("per_s %.1f", accepted / (summary.duration / 1e6)))
-  print(string.format("refused %d", errors.status))
-  print(string.format("broken %d", errors.connect + errors.read + errors.write + errors.timeout))
-  print(string.format("p50_ms %.3f", latency:percentile(50) / 1e3))
-  print(string.format("p99_ms %.3f", latency:percentile(99) / 1e3))
 end

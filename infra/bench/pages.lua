@@ -3,12 +3,7 @@
 --   wrk … -s pages.lua URL -- held PATH ETAG         by a client that has it already
 --   wrk … -s pages.lua URL -- flood RUN              a search that nobody asked for before; RUN tells it from every other's
 
-local threads = 0
-
-function setup(thread)
-  thread:set("number", threads)
-  threads = threads + 1
-end
+dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "") .. "figures.lua")
 
 function init(args)
   kind, pause, asked = args[1], 0, 0
@@ -35,16 +30,4 @@ function request()
   end
   asked = asked + 1
   return before .. asked .. after
-end
-
--- For the script that started this: accepted is what was answered below 400.
-function done(summary, latency, requests)
-  local errors = summary.errors
-  local accepted = summary.requests - errors.status
-  print(string.format("accepted %d", accepted))
-  print(string.format("per_s %.1f", accepted / (summary.duration / 1e6)))
-  print(string.format("refused %d", errors.status))
-  print(string.format("broken %d", errors.connect + errors.read + errors.write + errors.timeout))
-  print(string.format("p50_ms %.3f", latency:percentile(50) / 1e3))
-  print(string.format("p99_ms %.3f", latency:percentile(99) / 1e3))
 end
