@@ -1,6 +1,7 @@
 //! Many readers at once, and a database that does not answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cache::PagesConfig;
@@ -16,14 +17,15 @@ use crate::{Config, PublicReads};
 const PATH: &str = "/v1/products/MUG";
 const READERS: usize = 1_000;
 
-/// What each of many readers got, and after how long.
-async fn readers(replicas: &[Fixture; 3]) -> Vec<(u16, String, Duration)> {
+/// What each of many readers got, and after how long; `asked` counts those that asked.
+async fn readers(replicas: &[Fixture; 3], asked: &Arc<AtomicUsize>) -> Vec<(u16, String, Duration)> {
     let mut readers = JoinSet::new();
     for reader in 0..READERS {
         let replica = &replicas[reader % 3];
-        let (http, url) = (replica.http.clone(), format!("{}{PATH}", replica.base()));
+        let (http, url, asked) = (replica.http.clone(), format!("{}{PATH}", replica.base()), Arc::clone(asked));
         readers.spawn(async move {
             let begin = Instant::now();
+            asked.fetch_add(1, Ordering::Relaxed);
             let answer = http.get(&url).await.unwrap();
             (answer.status.as_u16(), answer.json()["price"]["minor"].to_string(), begin.elapsed())
         });
@@ -48,9 +50,14 @@ async fn a_thousand_readers_of_a_cold_page_on_three_replicas_cost_one_render() {
     let replicas = replicas(quick(), patient()).await;
     replicas[0].shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
     let held = hold(&replicas[0]).await;
-    let (answers, ()) = tokio::join!(readers(&replicas), async {
+    let asked = Arc::default();
+    let (answers, ()) = tokio::join!(readers(&replicas, &asked), async {
         // All of them are there before the one render can end.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let are_there = async || {
+            let all = asked.load(Ordering::Relaxed) == READERS;
+            (all && replicas.iter().all(|replica| replica.pages.stats().filling == 1)).then_some(())
+        };
+        testkit::wait::until("every reader to have asked", are_there).await.unwrap();
         held.commit().await.unwrap();
     });
     assert!(answers.iter().all(|(status, price, _)| *status == 200 && price == "1450"), "{answers:?}");
@@ -72,7 +79,8 @@ async fn after_a_purge_under_load_one_render_shows_the_change_and_nobody_waits_f
     for replica in &replicas[1..] {
         replica.told("MUG");
     }
-    let (answers, ()) = tokio::join!(readers(&replicas), async {
+    let asked = Arc::default();
+    let (answers, ()) = tokio::join!(readers(&replicas, &asked), async {
         tokio::time::sleep_until(began + render).await;
         held.commit().await.unwrap();
     });
