@@ -44,6 +44,30 @@ async fn a_change_is_shown_once_it_is_purged() {
 }
 
 #[tokio::test]
+async fn what_is_sold_out_is_shown_so_wherever_it_is_listed() {
+    const LISTS: [&str; 3] = ["/v1/products", "/v1/products?collection=mugs", "/v1/products?q=blue"];
+    const PAGES: [&str; 3] = ["/", "/collections/mugs", "/products/MUG"];
+    for fixture in both(quick()).await {
+        fixture.shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
+        let mut before = Vec::new();
+        for path in PAGES {
+            before.push(fixture.get(path).await.body);
+        }
+        for path in LISTS {
+            assert_eq!(fixture.get(path).await.json()["items"][0]["availability"], "in", "{path}");
+        }
+        fixture.leave("MUG", 0).await;
+        fixture.purge_stock("MUG").await;
+        for path in LISTS {
+            fixture.until(path, |answer| answer.json()["items"][0]["availability"] == "out").await;
+        }
+        for (path, before) in PAGES.into_iter().zip(before) {
+            fixture.until(path, |page| page.body != before).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_list_leads_from_page_to_page_and_every_product_comes_once() {
     let config = Config { pages: PublicReads { page_size: 2, ..quick().pages }, ..quick() };
     for fixture in both(config).await {

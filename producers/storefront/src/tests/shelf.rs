@@ -47,6 +47,13 @@ impl Fixture {
         self.pages.purged(&tags);
     }
 
+    /// What it does with a change of this product's band.
+    pub(super) async fn purge_stock(&self, sku: &str) {
+        let tags = [Tag::stock(&self.region("main").name, &sku.parse().unwrap())];
+        self.cache.bump(&tags).await.unwrap();
+        self.pages.purged(&tags);
+    }
+
     /// So many of it are left, told to nobody yet.
     pub(super) async fn leave(&self, sku: &str, units: i64) {
         let sql = "UPDATE stock SET reserved = on_hand - $1, version = version + 1 WHERE sku = $2";
