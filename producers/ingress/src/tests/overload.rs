@@ -1,12 +1,14 @@
 //! What is taken and what is not when there is too much: on both brokers, with nobody who consumes.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use broker::announce::HEARTBEATS;
-use broker::{Broker, BrokerState, layout};
+use broker::{Broker, BrokerState, QueueName, layout};
 use broker_embedded::Embedded;
 use broker_rabbit::Rabbit;
 use flow::{Beat, LimitedBy};
@@ -124,10 +126,10 @@ async fn page_events_are_shed_by_what_waits_while_orders_are_taken() {
     .await;
 }
 
-fn beat(oldest_ms: u64) -> bytes::Bytes {
-    let beat = Beat {
+fn beat(queue: &QueueName, oldest_ms: u64) -> Beat {
+    Beat {
         worker: "w".to_owned(),
-        queue: layout::analytics_pages_queue().as_str().to_owned(),
+        queue: queue.as_str().to_owned(),
         taken: 1,
         handled: 1,
         taken_per_s: Some(1.0),
@@ -136,8 +138,16 @@ fn beat(oldest_ms: u64) -> bytes::Bytes {
         in_hand: 0,
         paused: false,
         limited_by: LimitedBy::Busy,
-    };
-    beat.to_bytes().into()
+    }
+}
+
+/// Says it again and again, as a worker does.
+async fn beating(app: &App, beat: &Beat) -> Infallible {
+    let mut due = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        due.tick().await;
+        app.broker().announce(HEARTBEATS, beat.to_bytes().into());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,22 +160,48 @@ async fn page_events_are_shed_by_age_and_a_heartbeat_that_stops_is_unknown_and_s
             shed.is_problem(503, "temporary_reduced_capacity");
             an_order_is_taken(&app, "k").await;
         };
-        let beating = async {
-            let mut due = tokio::time::interval(Duration::from_millis(50));
-            loop {
-                due.tick().await;
-                app.broker().announce(HEARTBEATS, beat(61_000));
-            }
-        };
+        let old = beat(&layout::analytics_pages_queue(), 61_000);
         tokio::select! {
             () = shed => {}
-            () = beating => {}
+            never = beating(&app, &old) => match never {},
         }
         // Nobody speaks any more: not known, and not shed.
         events_until(&app, StatusCode::OK).await;
         let known = || app.metrics.text().contains("millpond_queue_oldest_age_seconds{");
         wait::until("the age is not shown any more", || async { (!known()).then_some(()) }).await.unwrap();
     })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_told_how_long_it_will_wait_in_line_and_nothing_where_nobody_knows() {
+    on_both(
+        || strict(LimitsConfig::default()),
+        async |app| {
+            let sent = AtomicU64::new(0);
+            let order = async || {
+                let number = sent.fetch_add(1, Ordering::Relaxed);
+                app.send(app.order(&format!("k-{number}"), &mugs())).await.body
+            };
+            for _ in 0..8 {
+                assert_eq!(order().await["wait_s"], Value::Null, "nobody works yet");
+            }
+            // One worker, which handles two a second and holds two.
+            let queue = layout::checkout_queue(&"europe".parse().unwrap());
+            let busy = Beat { handled_per_s: Some(2.0), in_hand: 2, ..beat(&queue, 1_000) };
+            let told = async {
+                let wait = wait::until("the wait is told", async || order().await["wait_s"].as_u64()).await.unwrap();
+                let most = (sent.load(Ordering::Relaxed) + 2).div_ceil(2);
+                assert!((5..=most).contains(&wait), "{wait} s, of {most} at most");
+            };
+            tokio::select! {
+                () = told => {}
+                never = beating(&app, &busy) => match never {},
+            }
+            let unknown = async || order().await["wait_s"].is_null().then_some(());
+            wait::until("nothing is told where nobody works any more", unknown).await.unwrap();
+        },
+    )
     .await;
 }
 
