@@ -14,7 +14,7 @@ use model::{Fingerprint, ManualClock, OrderId, RegionNumber, StatusToken, TokenK
 use sea_orm::{ConnectionTrait as _, Value};
 use service::keys::{self, ApiKeys, Entry, KeyKind, Scope};
 use service::{Readiness, Shutdown, Tasks, http};
-use store::{Database, DatabaseConfig, Databases, Region, RegionConfig};
+use store::{Database, DatabaseConfig, Databases, Region, RegionConfig, ReplicationConfig};
 use tempfile::TempDir;
 use testkit::http::{Http, Response};
 use testkit::postgres::FreshDatabase;
@@ -57,6 +57,7 @@ struct Over {
     cache: cache::Config,
     /// Whether there is such a database: it is migrated then.
     exists: bool,
+    replicas: Vec<String>,
     postgres: Option<FreshDatabase>,
     folder: TempDir,
 }
@@ -65,12 +66,15 @@ impl Over {
     fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("test.db").display());
-        Self { url, cache: in_memory(), exists: true, postgres: None, folder }
+        Self::at(url, true, folder)
     }
 
     fn url(url: &str, exists: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self { url: url.to_owned(), cache: in_memory(), exists, postgres: None, folder }
+        Self::at(url.to_owned(), exists, tempfile::tempdir().unwrap())
+    }
+
+    fn at(url: String, exists: bool, folder: TempDir) -> Self {
+        Self { url, cache: in_memory(), exists, replicas: Vec::new(), postgres: None, folder }
     }
 
     async fn postgres() -> Self {
@@ -126,17 +130,28 @@ pub(super) async fn replicas(config: Config, pages: PagesConfig) -> [Fixture; 3]
     [first, second.await, third.await]
 }
 
+/// Over this database and a replica of it, which is looked at often and may be as late as it likes.
+pub(super) async fn replicated(config: Config, primary: &str, replica: &str) -> Fixture {
+    open(Over { replicas: vec![replica.to_owned()], ..Over::url(primary, true) }, config).await
+}
+
 /// Over a database that nobody will ever reach.
 pub(super) async fn without_database(config: Config) -> Fixture {
     open(Over::url("postgres://nobody@127.0.0.1:1/nothing", false), config).await
 }
 
 async fn open(over: Over, config: Config) -> Fixture {
-    let Over { url, cache: cache_config, exists: migrated, postgres, folder } = over;
+    let Over { url, cache: cache_config, exists: migrated, replicas, postgres, folder } = over;
     let mut store = store::Config::default();
     // Patience where there is a database: a machine that compiles beside the tests is slow.
     let acquire_timeout_ms = if migrated { 30_000 } else { 500 };
-    store.database.insert("main".to_owned(), DatabaseConfig { acquire_timeout_ms, ..DatabaseConfig::at(&url) });
+    let database = DatabaseConfig {
+        acquire_timeout_ms,
+        replicas: replicas.into_iter().map(Into::into).collect(),
+        replication: ReplicationConfig { max_lag_ms: 600_000, look_ms: 20, ..ReplicationConfig::default() },
+        ..DatabaseConfig::at(&url)
+    };
+    store.database.insert("main".to_owned(), database);
     store.region.push(RegionConfig {
         name: "america".parse().unwrap(),
         number: RegionNumber(2),

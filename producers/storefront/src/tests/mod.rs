@@ -4,6 +4,7 @@ mod fixture;
 mod forms;
 mod people;
 mod public;
+mod replica;
 mod semantics;
 mod shelf;
 mod spike;
