@@ -1,50 +1,84 @@
 //! What surrounds every handler.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{Method, Uri};
+use axum::http::header::{Entry, HeaderName};
+use axum::http::{HeaderValue, Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::trace::{DefaultOnFailure, TraceLayer};
-use tracing::{Level, Span};
+use futures::FutureExt as _;
+use tokio::time::timeout;
+use tracing::{Instrument as _, Span};
+use uuid::{Builder, Uuid};
 
-use crate::metrics::http::{Requests, measure};
+use crate::metrics::http::Requests;
 use crate::problem::{Problem, kinds};
 use crate::tasks::panic_text;
 
-/// Puts the layers around `router`, outermost first: measuring, request id (`x-request-id`, the caller's or a new one), trace span,
-/// panic to problem, timeout; and answers for what the router does not know.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the requests of a server have in common.
+#[derive(Debug)]
+struct Around {
+    timeout: Duration,
+    requests: Option<Requests>,
+}
+
+/// Puts around `router`, outermost first: measuring, request id (`x-request-id`, the caller's or a new one), trace span, timeout,
+/// panic to problem; and answers for what the router does not know.
+///
+/// One layer instead of one for each: every layer of axum's is a service to clone and a future to box for each request, which for
+/// a page from the cache was more than all that is done for the page itself.
 pub(super) fn apply(router: Router, timeout: Duration, requests: Option<Requests>) -> Router {
-    let router = router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(
-        ServiceBuilder::new()
-            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-            .layer(PropagateRequestIdLayer::x_request_id())
-            .layer(
-                TraceLayer::new_for_http()
-                    .make_span_with(span)
-                    // Under overload most answers are 503: counting is for metrics, the log stays readable.
-                    .on_failure(DefaultOnFailure::new().level(Level::DEBUG)),
-            )
-            .layer(CatchPanicLayer::custom(panicked))
-            .layer(middleware::from_fn_with_state(timeout, answer_in_time)),
-    );
-    match requests {
-        Some(requests) => router.layer(middleware::from_fn_with_state(requests, measure)),
-        None => router,
+    let around = Arc::new(Around { timeout, requests });
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(around, answer))
+}
+
+async fn answer(State(around): State<Arc<Around>>, request: Request, next: Next) -> Response {
+    let measured = around.requests.as_ref().map(|requests| requests.begin(&request));
+    let id = id_of(&request);
+    let span = span(&request, &id);
+    let in_time = async {
+        // What a handler leaves behind when it panics is dropped with it: it shares nothing with others but what is made for it.
+        match timeout(around.timeout, AssertUnwindSafe(next.run(request)).catch_unwind()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(panic)) => panicked(&*panic),
+            Err(_) => late(),
+        }
+    };
+    let mut response = in_time.instrument(span).await;
+    if let Entry::Vacant(missing) = response.headers_mut().entry(REQUEST_ID) {
+        missing.insert(id);
     }
+    if let Some(measured) = measured {
+        measured.end(response.status());
+    }
+    response
+}
+
+/// The id that the caller gave the request, or a new one.
+fn id_of(request: &Request) -> HeaderValue {
+    if let Some(given) = request.headers().get(REQUEST_ID) {
+        return given.clone();
+    }
+    // This thread's generator: `Uuid::new_v4` would ask the kernel for each.
+    let id = Builder::from_random_bytes(rand::random()).into_uuid();
+    let mut text = Uuid::encode_buffer();
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("none"))
 }
 
 /// At INFO, so that whatever is logged on the way carries the request's id. Without the query: a status URL's token is
 /// permission to read.
-fn span(request: &Request) -> Span {
-    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
-    tracing::info_span!("http", request.id = id, http.method = %request.method(), http.path = request.uri().path())
+fn span(request: &Request, id: &HeaderValue) -> Span {
+    tracing::info_span!("http", request.id = id.to_str().ok(), http.method = %request.method(), http.path = request.uri().path())
 }
 
 async fn not_found(uri: Uri) -> Problem {
@@ -60,21 +94,14 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     )
 }
 
-async fn answer_in_time(State(time): State<Duration>, request: Request, next: Next) -> Response {
-    tokio::time::timeout(time, next.run(request)).await.unwrap_or_else(|_| {
-        Problem::new(
-            kinds::TIMEOUT,
-            "the request took too long and its outcome is not known; with the same \
-                 Idempotency-Key it is safe to send it again",
-        )
-        .retry_after(1)
-        .into_response()
-    })
+fn late() -> Response {
+    let detail = "the request took too long and its outcome is not known; with the same Idempotency-Key it is safe to send it \
+                  again";
+    Problem::new(kinds::TIMEOUT, detail).retry_after(1).into_response()
 }
 
 /// A panic's text may hold what a client must not see: it goes to the log alone.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    tracing::error!(panic = panic_text(&*panic), "a request's handler panicked");
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    tracing::error!(panic = panic_text(panic), "a request's handler panicked");
     Problem::new(kinds::INTERNAL, "this is a fault of the server; it was logged with the request's id").into_response()
 }

@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
-use axum::response::Response;
 use tokio::time::Instant;
 
 use super::{Family, Histogram, Metrics};
@@ -61,33 +59,35 @@ impl Requests {
     }
 }
 
-/// Around everything else, so that a panic and a timeout are counted as what they were answered with.
-pub(crate) async fn measure(State(requests): State<Requests>, request: Request, next: Next) -> Response {
-    let begin = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = method(request.method());
-    let active = Active::begin(&requests.active);
-    let response = next.run(request).await;
-    drop(active);
-    let route = route.as_ref().map(MatchedPath::as_str).filter(|route| !route.starts_with(CATCH_ALL));
-    let route = route.unwrap_or(NO_ROUTE);
-    requests.histogram(route, method, response.status()).observe(begin.elapsed().as_secs_f64());
-    response
+/// A request that is being answered. Counted down also where the client leaves, which drops it.
+pub(crate) struct Measured<'a> {
+    requests: &'a Requests,
+    begin: Instant,
+    route: Option<MatchedPath>,
+    method: &'static str,
 }
 
-/// Counted down also where the client leaves, which drops the handler.
-struct Active<'a>(&'a AtomicU64);
-
-impl<'a> Active<'a> {
-    fn begin(active: &'a AtomicU64) -> Self {
-        active.fetch_add(1, Ordering::Relaxed);
-        Self(active)
+impl Requests {
+    /// Around everything else, so that a panic and a timeout are counted as what they were answered with.
+    pub(crate) fn begin(&self, request: &Request) -> Measured<'_> {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        Measured { requests: self, begin: Instant::now(), route, method: method(request.method()) }
     }
 }
 
-impl Drop for Active<'_> {
+impl Measured<'_> {
+    /// It was answered with `status`.
+    pub(crate) fn end(self, status: StatusCode) {
+        let route = self.route.as_ref().map(MatchedPath::as_str).filter(|route| !route.starts_with(CATCH_ALL));
+        let route = route.unwrap_or(NO_ROUTE);
+        self.requests.histogram(route, self.method, status).observe(self.begin.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Measured<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.requests.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
