@@ -134,7 +134,11 @@ impl Public {
 
     /// From the cache, or rendered.
     async fn read(self: &Arc<Self>, market: &Arc<Market>, read: Read, accept: Encodings) -> Result<Served, PageError> {
-        let (key, tags) = (read.key(&market.id, &self.edition), read.tags(&market.region.name));
+        let key = read.key(&market.id, &self.edition);
+        if let Some(served) = self.pages.fresh(&key, accept) {
+            return Ok(served);
+        }
+        let tags = read.tags(&market.region.name);
         let (public, market) = (Arc::clone(self), Arc::clone(market));
         self.pages.get_or_render(&key, &tags, accept, move || read.render(market, public)).await
     }

@@ -131,6 +131,20 @@ impl Pages {
         })
     }
 
+    /// The page `key` where this process's memory has it, known to be current; with nothing made or waited for. `None` says
+    /// nothing: [`Self::get_or_render`] has to be asked then. For the many readers of a page for whom its tags and its render
+    /// need not even be prepared.
+    pub fn fresh(&self, key: &PageKey, accept: Encodings) -> Option<Served> {
+        let asked = self.timeline.now();
+        let held = self.held.get(key)?;
+        if self.standing(&held, asked) != Standing::Fresh {
+            return None;
+        }
+        self.read(key, &held, asked);
+        self.counters.fresh.add();
+        Some(self.serve(&held, accept, Freshness::Fresh))
+    }
+
     /// The page `key`, from the nearest level that has it, else by `render`. `tags` are those of its tags that are known
     /// before anything is read. `render` has to read what it shows inside of its future, and from the primary or a replica
     /// that has passed what was purged. It runs in a task of its own: a reader who hangs up stops nothing. Needs a tokio
@@ -155,10 +169,8 @@ impl Pages {
         let asked = self.timeline.now();
         let held = self.held.get(key);
         let standing = held.as_ref().map(|held| self.standing(held, asked));
-        if let Some(held) = &held
-            && let Some(readers) = held.read()
-        {
-            self.hot.read(key, readers, asked);
+        if let Some(held) = &held {
+            self.read(key, held, asked);
         }
         match (held, standing) {
             (Some(held), Some(Standing::Fresh)) => {
@@ -216,6 +228,13 @@ impl Pages {
     pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Counts a reader.
+    fn read(&self, key: &PageKey, held: &Held, now: Moment) {
+        if let Some(readers) = held.read() {
+            self.hot.read(key, readers, now);
+        }
     }
 
     fn standing(&self, held: &Held, now: Moment) -> Standing {
