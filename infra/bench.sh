@@ -89,12 +89,11 @@ build() {
   [ -n "$bin" ] || (cd "$root" && cargo build --release --locked -p millpond)
   millpond=${bin:-$root/target/release/millpond}
   examples=$root/target/release/examples
-  if wants a || wants c; then
-    # By themselves: their tests' features do not belong into the binary that is measured.
-    (cd "$root" && cargo build --release --locked -p broker-rabbit -p store --examples)
+  if wants a || wants c || wants k || wants m; then
+    # By themselves: their tests' features do not belong into the binary that is measured. All at once, as each set of
+    # packages would have features of its own, and so a build of everything below them.
+    (cd "$root" && cargo build --release --locked -p broker-rabbit -p store -p relay -p storefront --examples)
   fi
-  if wants k; then (cd "$root" && cargo build --release --locked -p relay --examples); fi
-  if wants m; then (cd "$root" && cargo build --release --locked -p storefront --examples); fi
   if wants b || wants e || wants g || wants i || wants j || wants l || wants m; then
     "$millpond" load --help >/dev/null 2>&1 || die "$millpond has no verb load, which b, e, g, i, j, l and m need"
   fi
