@@ -9,13 +9,13 @@ use clap::ValueEnum;
 pub(crate) enum Role {
     /// Orders and page events in.
     Ingress,
-    /// Order status out.
+    /// Pages, products, stock and the status of orders out; catalogue and stock in.
     Storefront,
     /// Orders into the regions' databases.
     Checkout,
     /// The outbox to the broker.
     Relay,
-    /// Changes to the cache's tags.
+    /// Changes to purges: of pages in every process, and in CDNs.
     Invalidation,
     /// Page events and outcomes into rollups.
     Analytics,
@@ -32,13 +32,13 @@ pub(crate) enum RoleArg {
     All,
     /// Orders and page events in, over HTTP.
     Ingress,
-    /// Order status out, over HTTP.
+    /// Pages, products, stock and the status of orders out, catalogue and stock in, over HTTP.
     Storefront,
     /// Orders into the regions' databases.
     Checkout,
     /// The outbox to the broker.
     Relay,
-    /// Changes to the cache's tags.
+    /// Changes to purges: of pages in every process, and in CDNs.
     Invalidation,
     /// Page events and outcomes into rollups.
     Analytics,
