@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 
-use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -21,7 +20,7 @@ pub(crate) fn encoded(rendered: Rendered, config: &PagesConfig) -> Page {
     let small = body.len() < config.compress_min_bytes || !is_text(rendered.content_type.as_bytes());
     let smaller = |encoded: Option<Vec<u8>>| {
         let encoded = encoded.filter(|encoded| encoded.len() <= body.len() - body.len() / WORTH)?;
-        Some(Body::new(Bytes::from(encoded)))
+        Some(Body::new(&encoded))
     };
     let (gzip, brotli) =
         if small { (None, None) } else { (smaller(gzip(&body, config.gzip_level)), smaller(brotli(&body, config))) };
@@ -32,7 +31,7 @@ pub(crate) fn encoded(rendered: Rendered, config: &PagesConfig) -> Page {
         tags: rendered.tags,
         gzip,
         brotli,
-        identity: Body::new(body),
+        identity: Body::new(&body),
     }
 }
 

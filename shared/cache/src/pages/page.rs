@@ -46,8 +46,10 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// The validator is half a BLAKE3 of the bytes, so that all replicas and restarts give the same.
-    pub(crate) fn new(bytes: Bytes) -> Self {
+    /// The validator is half a BLAKE3 of the bytes, so that all replicas and restarts give the same. The bytes are copied: what
+    /// they were written into has up to twice their size, and a cache that is bounded by their length would take that.
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let bytes = Bytes::copy_from_slice(bytes);
         let hash = blake3::hash(&bytes).to_hex();
         let etag = format!("\"{}\"", &hash[..32]);
         Self { bytes, etag: HeaderValue::try_from(etag).unwrap_or_else(|_| HeaderValue::from_static("\"\"")) }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use redis::{Script, Value};
 use serde::{Deserialize, Serialize};
@@ -225,7 +224,7 @@ fn found(page: Value, age: Duration) -> Option<Found> {
     if generations.len() != meta.tags.len() {
         return None;
     }
-    let mut bodies = fields.map(|body| bytes(body).map(Body::new));
+    let mut bodies = fields.map(|body| bytes(body).map(|body| Body::new(&body)));
     let identity = bodies.next()??;
     let (gzip, brotli) = (bodies.next()?, bodies.next()?);
     let header = |(name, value): (String, String)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?));
@@ -242,9 +241,9 @@ fn found(page: Value, age: Duration) -> Option<Found> {
     Some(Found { page, generations, age, life, hard })
 }
 
-fn bytes(value: Value) -> Option<Bytes> {
+fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
-        Value::BulkString(bytes) => Some(bytes.into()),
+        Value::BulkString(bytes) => Some(bytes),
         _ => None,
     }
 }
