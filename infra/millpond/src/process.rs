@@ -97,6 +97,7 @@ impl Process {
         let starting = Starting {
             supervisor: Supervisor::new(settings.stop.clone(), shutdown.clone()),
             router,
+            at_hand: None,
             metrics,
             queues: BTreeMap::new(),
             settings: &settings,
@@ -161,6 +162,8 @@ struct Starting<'a> {
     shutdown: Shutdown,
     /// Queues whose depths are shown, by the broker's name: those that this process's roles feed or take from.
     queues: BTreeMap<&'static str, (Arc<dyn Broker>, BTreeSet<QueueName>)>,
+    /// What the server answers without the router.
+    at_hand: Option<http::AtHand>,
     /// The server has answered its last request.
     answered: CancellationToken,
     /// Brokers whose unroutable messages are watched already.
@@ -197,6 +200,7 @@ impl Starting<'_> {
             });
         }
         let (router, shutdown, answered) = (self.router, self.shutdown, self.answered);
+        let server = self.at_hand.into_iter().fold(server, http::Server::at_hand);
         self.supervisor.start("http", async move {
             server.serve(router, shutdown).await;
             answered.cancel();
@@ -271,6 +275,7 @@ impl Starting<'_> {
             readiness: self.readiness.clone(),
         });
         self.router = std::mem::take(&mut self.router).merge(storefront.router());
+        self.at_hand = Some(storefront.at_hand());
         self.hear_purges(Arc::new(storefront.refresh())).await?;
         let (shutdown, answered, pages) = (self.shutdown.clone(), self.answered.clone(), self.parts.pages().await?);
         self.supervisor.start("storefront", async move {

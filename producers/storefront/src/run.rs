@@ -70,7 +70,7 @@ pub(crate) struct Shared {
 }
 
 /// The storefront without a server of its own, for a process that serves several roles on one port: serve
-/// [`Storefront::router`] and run [`Storefront::maintain`] beside it. [`run`] is both.
+/// [`Storefront::router`] with [`Storefront::at_hand`], and run [`Storefront::maintain`] beside it. [`run`] is both.
 pub struct Storefront {
     shared: Arc<Shared>,
     databases: Arc<Databases>,
@@ -129,6 +129,12 @@ impl Storefront {
             .merge(shop::routes(shared))
     }
 
+    /// Pages that are fresh in this process's memory, for the same server.
+    pub fn at_hand(&self) -> http::AtHand {
+        let public = Arc::clone(&self.shared.public);
+        Arc::new(move |uri, headers| public.at_hand(uri, headers))
+    }
+
     /// Looks for the orders that streams wait for, follows the keys' file and forgets old answers and prices until the soft
     /// stop, which also ends the streams.
     pub async fn maintain(&self, shutdown: Shutdown) {
@@ -159,7 +165,7 @@ impl Storefront {
     }
 
     pub(crate) async fn serve(&self, server: http::Server, health: Router, shutdown: Shutdown) {
-        let serving = server.serve(self.router().merge(health), shutdown.clone());
+        let serving = server.at_hand(self.at_hand()).serve(self.router().merge(health), shutdown.clone());
         join(serving, self.maintain(shutdown.clone())).await;
         shutdown.hard().run_until_cancelled(self.drain()).await;
     }

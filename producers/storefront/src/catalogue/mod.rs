@@ -40,13 +40,14 @@ use store::catalogue::{self, EditError, Edited, Expected, Patch, ProductEdit};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::caller::{self, Caller};
+use crate::pages;
 use crate::run::Shared;
 use answer::AGAIN;
 
 /// Routes that change products.
 pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
     Router::new()
-        .route("/v1/products/{sku}", put(replace).patch(change).delete(withdraw))
+        .route(pages::route::PRODUCT, put(replace).patch(change).delete(withdraw))
         .route("/v1/products:import", post(import::import))
         .with_state(Arc::clone(shared))
 }

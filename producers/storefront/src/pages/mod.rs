@@ -20,6 +20,8 @@
 //! - **What is rendered is as new as the last purge**: read from the primary, or a replica that has passed its position. A list of
 //!   a lagging replica would be kept as new, and hide the change for its whole life.
 //!
+//! What is fresh in this process's memory is answered before the router is asked: [`at_hand`].
+//!
 //! # Isolation
 //! Renders read within a [`room`] of their database: bounded, with time-outs of their own, and of the primary's connections for
 //! reads half at most. The status of orders and changes of stock have other permits. While a database hangs, its pages are served
@@ -29,6 +31,7 @@
 mod accept;
 mod answer;
 mod assets;
+mod at_hand;
 mod html;
 mod json;
 pub(crate) mod market;
@@ -187,11 +190,22 @@ impl Public {
     }
 }
 
+/// The routes of public reads.
+pub(crate) mod route {
+    pub(crate) const HOME: &str = "/";
+    pub(crate) const COLLECTION: &str = "/collections/{name}";
+    pub(crate) const PRODUCT_PAGE: &str = "/products/{sku}";
+    pub(crate) const PRODUCTS: &str = "/v1/products";
+    pub(crate) const PRODUCT: &str = "/v1/products/{sku}";
+    /// With a key it is no public one.
+    pub(crate) const STOCK: &str = "/v1/stock/{sku}";
+}
+
 /// Routes of what everybody may read.
 pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
     Router::new()
-        .route("/v1/products", get(list).fallback(problems::method_not_allowed))
-        .route("/v1/products/{sku}", get(product).fallback(problems::method_not_allowed))
+        .route(route::PRODUCTS, get(list).fallback(problems::method_not_allowed))
+        .route(route::PRODUCT, get(product).fallback(problems::method_not_allowed))
         .with_state(Arc::clone(shared))
         .merge(people::routes(shared))
 }

@@ -18,7 +18,7 @@ use super::answer::Varies;
 use super::html::{HTML, page_headers};
 use super::query::Parameters;
 use super::read::Read;
-use super::{Public, Segment, assets, problems, sku};
+use super::{Public, Segment, assets, problems, route, sku};
 use crate::routes::authenticate;
 use crate::run::Shared;
 use crate::shop::view::OrderView;
@@ -30,9 +30,9 @@ const LONGEST_WAIT_S: u32 = 24 * 3_600;
 
 pub(super) fn routes(shared: &Arc<Shared>) -> Router {
     Router::new()
-        .route("/", get(home).fallback(problems::method_not_allowed))
-        .route("/collections/{name}", get(collection).fallback(problems::method_not_allowed))
-        .route("/products/{sku}", get(product).fallback(problems::method_not_allowed))
+        .route(route::HOME, get(home).fallback(problems::method_not_allowed))
+        .route(route::COLLECTION, get(collection).fallback(problems::method_not_allowed))
+        .route(route::PRODUCT_PAGE, get(product).fallback(problems::method_not_allowed))
         .route("/orders/{id}", get(order).fallback(problems::method_not_allowed))
         .route("/assets/{name}", get(assets::asset).fallback(problems::method_not_allowed))
         // For a path that nobody serves: people get a page, programs what they get without it.

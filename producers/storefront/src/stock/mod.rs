@@ -41,7 +41,7 @@ use answer::AGAIN;
 /// Routes of stock, and of what changes an order.
 pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
     Router::new()
-        .route("/v1/stock/{sku}", get(look).put(count))
+        .route(pages::route::STOCK, get(look).put(count))
         .route("/v1/stock/{sku}/restock", post(restock))
         .route("/v1/stock/{sku}/allotments", post(allotment))
         .route("/v1/orders/{id}/pay", post(pay))

@@ -30,6 +30,7 @@ pub(super) struct Fixture {
     pub(super) cache: Arc<Cache>,
     pub(super) pages: Arc<Pages>,
     refresh: Box<Refresh>,
+    pub(super) at_hand: http::AtHand,
     pub(super) http: Http,
     databases: Arc<Databases>,
     base: String,
@@ -189,7 +190,7 @@ async fn open(over: Over, config: Config) -> Fixture {
     let tasks = Tasks::new();
     let health = deps.readiness.router();
     let storefront = Storefront::new(deps);
-    let refresh = Box::new(storefront.refresh());
+    let (refresh, at_hand) = (Box::new(storefront.refresh()), storefront.at_hand());
     let stop = shutdown.clone();
     drop(tasks.spawn("storefront", async move { storefront.serve(server, health, stop).await }));
     Fixture {
@@ -197,6 +198,7 @@ async fn open(over: Over, config: Config) -> Fixture {
         cache,
         pages,
         refresh,
+        at_hand,
         http: Http::new(),
         databases,
         base,

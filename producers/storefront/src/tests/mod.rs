@@ -1,3 +1,4 @@
+mod at_hand;
 mod catalogue;
 mod changes;
 mod fixture;

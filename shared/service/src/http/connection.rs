@@ -8,22 +8,41 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::http::Method;
+use axum::response::Response;
+use futures::future::{Either, ready};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tower::Service as _;
 
+use super::AtHand;
+use super::layers::Around;
 use crate::lifecycle::Shutdown;
 use crate::tasks::Tasks;
 
 /// What the connections of a server share.
 pub(super) struct Context {
     pub(super) router: Router,
+    pub(super) at_hand: Option<AtHand>,
+    pub(super) around: Arc<Around>,
     pub(super) header_timeout: Duration,
     pub(super) stop: Shutdown,
     pub(super) tasks: Tasks,
+}
+
+impl Context {
+    /// The answer to a request that needs no router.
+    fn at_hand(&self, request: &hyper::Request<Incoming>) -> Option<Response> {
+        let at_hand = self.at_hand.as_ref().filter(|_| request.method() == Method::GET)?;
+        let begin = Instant::now();
+        let (route, mut response) = at_hand(request.uri(), request.headers())?;
+        self.around.at_hand(request.headers(), route, begin, &mut response);
+        Some(response)
+    }
 }
 
 /// Runs the tasks of HTTP/2 streams as tasks of the server, so that they are joined like the rest.
@@ -49,14 +68,17 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<Cont
     }
     let seen = Arc::new(AtomicBool::new(false));
     let service = service_fn({
-        let router = context.router.clone();
+        let context = Arc::clone(&context);
         let seen = Arc::clone(&seen);
         move |request: hyper::Request<Incoming>| {
             seen.store(true, Ordering::Relaxed);
+            if let Some(response) = context.at_hand(&request) {
+                return Either::Left(ready(Ok(response)));
+            }
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             // A router is always ready.
-            router.clone().call(request)
+            Either::Right(context.router.clone().call(request))
         }
     });
     let builder = builder(&context);

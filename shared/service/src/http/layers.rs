@@ -8,11 +8,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{Entry, HeaderName};
-use axum::http::{HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Span};
 use uuid::{Builder, Uuid};
 
@@ -24,9 +24,19 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the requests of a server have in common.
 #[derive(Debug)]
-struct Around {
-    timeout: Duration,
-    requests: Option<Requests>,
+pub(super) struct Around {
+    pub(super) timeout: Duration,
+    pub(super) requests: Option<Requests>,
+}
+
+impl Around {
+    /// What an answer at hand has like any other: an id, and its place in the metrics.
+    pub(super) fn at_hand(&self, request: &HeaderMap, route: &str, begin: Instant, response: &mut Response) {
+        put_id(response, id_of(request));
+        if let Some(requests) = &self.requests {
+            requests.answered(route, "GET", response.status(), begin);
+        }
+    }
 }
 
 /// Puts around `router`, outermost first: measuring, request id (`x-request-id`, the caller's or a new one), trace span, timeout,
@@ -34,8 +44,7 @@ struct Around {
 ///
 /// One layer instead of one for each: every layer of axum's is a service to clone and a future to box for each request, which for
 /// a page from the cache was more than all that is done for the page itself.
-pub(super) fn apply(router: Router, timeout: Duration, requests: Option<Requests>) -> Router {
-    let around = Arc::new(Around { timeout, requests });
+pub(super) fn apply(router: Router, around: Arc<Around>) -> Router {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -44,7 +53,7 @@ pub(super) fn apply(router: Router, timeout: Duration, requests: Option<Requests
 
 async fn answer(State(around): State<Arc<Around>>, request: Request, next: Next) -> Response {
     let measured = around.requests.as_ref().map(|requests| requests.begin(&request));
-    let id = id_of(&request);
+    let id = id_of(request.headers());
     let span = span(&request, &id);
     let in_time = async {
         // What a handler leaves behind when it panics is dropped with it: it shares nothing with others but what is made for it.
@@ -55,9 +64,7 @@ async fn answer(State(around): State<Arc<Around>>, request: Request, next: Next)
         }
     };
     let mut response = in_time.instrument(span).await;
-    if let Entry::Vacant(missing) = response.headers_mut().entry(REQUEST_ID) {
-        missing.insert(id);
-    }
+    put_id(&mut response, id);
     if let Some(measured) = measured {
         measured.end(response.status());
     }
@@ -65,14 +72,20 @@ async fn answer(State(around): State<Arc<Around>>, request: Request, next: Next)
 }
 
 /// The id that the caller gave the request, or a new one.
-fn id_of(request: &Request) -> HeaderValue {
-    if let Some(given) = request.headers().get(REQUEST_ID) {
+fn id_of(request: &HeaderMap) -> HeaderValue {
+    if let Some(given) = request.get(REQUEST_ID) {
         return given.clone();
     }
     // This thread's generator: `Uuid::new_v4` would ask the kernel for each.
     let id = Builder::from_random_bytes(rand::random()).into_uuid();
     let mut text = Uuid::encode_buffer();
     HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("none"))
+}
+
+fn put_id(response: &mut Response, id: HeaderValue) {
+    if let Entry::Vacant(missing) = response.headers_mut().entry(REQUEST_ID) {
+        missing.insert(id);
+    }
 }
 
 /// At INFO, so that whatever is logged on the way carries the request's id. Without the query: a status URL's token is

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -71,13 +73,18 @@ pub enum Error {
     Io(SocketAddr, #[source] io::Error),
 }
 
+/// The answer to a `GET`, and the route that would have given it, where it is at hand: known without waiting for anything. It is
+/// asked before the router, and spares a request whatever is made for its way through that, which is more than half of what a
+/// small answer costs. `None` where the router has to be asked. Must not block, and answers as the router does.
+pub type AtHand = Arc<dyn Fn(&Uri, &HeaderMap) -> Option<(&'static str, Response)> + Send + Sync>;
+
 /// A listening socket. Connections wait in the kernel's backlog until [`Server::serve`].
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     local_addr: SocketAddr,
     config: Config,
     requests: Option<Requests>,
+    at_hand: Option<AtHand>,
     /// What it is for, where a process has several.
     name: Option<&'static str>,
 }
@@ -104,13 +111,20 @@ impl Server {
             _ => Error::Io(bind, error),
         })?;
         let local_addr = listener.local_addr().map_err(|error| Error::Io(bind, error))?;
-        Ok(Self { listener, local_addr, config, requests: None, name: None })
+        Ok(Self { listener, local_addr, config, requests: None, at_hand: None, name: None })
     }
 
     /// Counts and times its requests there.
     #[must_use]
     pub fn measured(mut self, metrics: &Metrics) -> Self {
         self.requests = Some(Requests::new(metrics));
+        self
+    }
+
+    /// Asks `at_hand` before the router.
+    #[must_use]
+    pub fn at_hand(mut self, at_hand: AtHand) -> Self {
+        self.at_hand = Some(at_hand);
         self
     }
 
@@ -134,8 +148,12 @@ impl Server {
     pub async fn serve(self, router: Router, shutdown: Shutdown) {
         // Cancelled by the end of the drain too, which is a hard stop of this server alone.
         let stop = shutdown.child();
+        let timeout = Duration::from_millis(self.config.request_timeout_ms);
+        let around = Arc::new(layers::Around { timeout, requests: self.requests });
         let context = Arc::new(connection::Context {
-            router: layers::apply(router, Duration::from_millis(self.config.request_timeout_ms), self.requests),
+            router: layers::apply(router, Arc::clone(&around)),
+            at_hand: self.at_hand,
+            around,
             header_timeout: Duration::from_millis(self.config.header_timeout_ms),
             stop: stop.clone(),
             tasks: Tasks::new(),
@@ -160,6 +178,15 @@ impl Server {
         }
         stop.hard().cancel();
         context.tasks.join().await;
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("local_addr", &self.local_addr)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 

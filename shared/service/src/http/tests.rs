@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use axum::body::Body;
+use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -88,6 +89,33 @@ async fn unknown_paths_and_methods_and_panics_are_problems() {
         assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{answer}");
         assert!(!answer.contains("a secret"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn what_is_at_hand_is_answered_without_the_router_and_counted_with_it() {
+    let metrics = Metrics::new();
+    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    let at_hand: AtHand = Arc::new(|uri, _| (uri.path() == "/").then(|| ("/", "at hand".into_response())));
+    let server = Server::bind(Config { bind, ..Config::default() }).await.unwrap().measured(&metrics).at_hand(at_hand);
+    let running = Running { addr: server.local_addr(), shutdown: Shutdown::new(), tasks: Tasks::new() };
+    let router = hello().route("/other", get(async || "by the router"));
+    running.tasks.spawn("server", server.serve(router, running.shutdown.clone()));
+    for (request, answer) in [("GET /", "at hand"), ("GET /other", "by the router"), ("POST /", "method_not_allowed")] {
+        let head = "HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\nconnection: close\r\n\r\n";
+        let text = running.exchange(&format!("{request} {head}")).await;
+        assert!(text.contains(answer) && text.contains("x-request-id: mine\r\n"), "{request}: {text}");
+    }
+    let counted = |route, method, status| {
+        let labels = format!(
+            "{{http_route=\"{route}\",http_request_method=\"{method}\",http_response_status_code=\"{status}\"}} 1\n"
+        );
+        metrics.text().contains(&format!("millpond_http_server_request_duration_seconds_count{labels}"))
+    };
+    assert!(
+        counted("/", "GET", 200) && counted("/other", "GET", 200) && counted("/", "POST", 405),
+        "{}",
+        metrics.text()
+    );
 }
 
 #[tokio::test]

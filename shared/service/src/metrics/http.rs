@@ -74,6 +74,11 @@ impl Requests {
         let route = request.extensions().get::<MatchedPath>().cloned();
         Measured { requests: self, begin: Instant::now(), route, method: method(request.method()) }
     }
+
+    /// Counts a request of a known method that began then and was answered with `status`.
+    pub(crate) fn answered(&self, route: &str, method: &'static str, status: StatusCode, begin: Instant) {
+        self.histogram(route, method, status).observe(begin.elapsed().as_secs_f64());
+    }
 }
 
 impl Measured<'_> {
@@ -81,7 +86,7 @@ impl Measured<'_> {
     pub(crate) fn end(self, status: StatusCode) {
         let route = self.route.as_ref().map(MatchedPath::as_str).filter(|route| !route.starts_with(CATCH_ALL));
         let route = route.unwrap_or(NO_ROUTE);
-        self.requests.histogram(route, self.method, status).observe(self.begin.elapsed().as_secs_f64());
+        self.requests.answered(route, self.method, status, self.begin);
     }
 }
 
