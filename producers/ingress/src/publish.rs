@@ -35,7 +35,7 @@ pub(crate) fn problem(error: &PublishError, again: &str) -> Problem {
         PublishError::Unavailable => (BROKER_UNAVAILABLE, "the queue is not reachable", 2),
         PublishError::Blocked(_) => (BROKER_BLOCKED, "the queue takes nothing because of a resource alarm", 5),
         PublishError::Saturated => (BROKER_SATURATED, "too much is on its way to the queue", 1),
-        PublishError::Refused(_) => (QUEUE_FULL, "the queue is full", 5),
+        PublishError::Refused(_) => (QUEUE_FULL, "the queue is full, or not available", 5),
         PublishError::Unknown => {
             (OUTCOME_UNKNOWN, "the queue did not confirm in time, so it is not known whether this was stored", 1)
         }

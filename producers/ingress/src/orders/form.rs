@@ -61,11 +61,14 @@ async fn take(shared: &Arc<Shared>, request: Request, back: &mut Option<Form>) -
     let limits = Limits { media: Media::Form, bytes, time: shared.body_time() };
     // The key is a field, so this is read before anybody is known. It is small, and counts among the bytes in flight.
     let arrived = gate.read(&head.headers, body, &limits).await?;
-    let form = back.insert(Form::parse(&arrived.body)?).clone();
+    let form = back.insert(Form::parse(&arrived.body)?);
     let key = keys::check(&shared.keys, &*shared.clock, Some(&form.api_key), Scope::Orders, &head.headers)?;
     if key.kind != KeyKind::Browser {
         return Err(keys::forbidden("a form takes a browser key: whoever opens a page can read the one in it"));
     }
+    // Wherever the form stood: on the page of another market the same key would be another order.
+    form.market = Some(key.market.clone());
+    let form = form.clone();
     let market = shared.market(&key)?;
     gate.admit(&market.valve)?;
     let place = gate.place(arrived)?;

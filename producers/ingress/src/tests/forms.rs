@@ -55,7 +55,8 @@ async fn a_form_that_is_sent_again_is_the_same_order() {
 async fn a_form_that_was_not_taken_leads_back_with_its_key_and_says_when_to_send_it_again() {
     let app = App::new();
     app.orders.answers(Err(PublishError::Unknown));
-    let fields = format!("{FIELDS}&market=eu");
+    // The key's market, whatever the form says of it: with another one it would be another order.
+    let fields = format!("{FIELDS}&market=us");
     let back = location(&app.send(form(&app.browser_key, &fields)).await);
     let seconds = back.strip_prefix("/order/review?sku=MUG%2FRED&quantity=2&key=form-1&market=eu&busy=").unwrap();
     assert!((1..=60).contains(&seconds.parse::<u32>().unwrap()), "{back}");
@@ -71,7 +72,7 @@ async fn a_form_whose_key_another_order_has_leads_back_and_orders_nothing() {
     location(&app.send(form(&app.browser_key, FIELDS)).await);
     let other = FIELDS.replace("quantity=2", "quantity=3");
     let back = location(&app.send(form(&app.browser_key, &other)).await);
-    assert_eq!(back, "/order/review?sku=MUG%2FRED&quantity=3&key=form-1&used=1");
+    assert_eq!(back, "/order/review?sku=MUG%2FRED&quantity=3&key=form-1&market=eu&used=1");
     assert_eq!(app.orders.stored().len(), 1);
 }
 
