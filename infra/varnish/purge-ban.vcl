@@ -12,6 +12,8 @@ sub vcl_recv {
       return (synth(403, "Forbidden"));
     }
     if (req.method == "PURGE") {
+      # As pages are kept.
+      set req.url = std.querysort(req.url);
       return (purge);
     }
     # Of the object alone, so that the ban lurker works them off.

@@ -22,6 +22,8 @@ sub vcl_recv {
       set req.http.x-millpond-purged = xkey.purge(req.http.xkey-purge);
       return (synth(200, "Purged"));
     }
+    # As pages are kept.
+    set req.url = std.querysort(req.url);
     return (purge);
   }
 }

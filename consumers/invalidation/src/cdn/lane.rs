@@ -165,7 +165,7 @@ impl Lane {
             pace.bucket.give_back(1.0, pace.start.elapsed());
             return Ok(());
         }
-        let tags: Vec<Tag> = taken.iter().map(|(tag, _)| tag.clone()).collect();
+        let tags: Vec<Tag> = taken.iter().map(|(tag, ..)| tag.clone()).collect();
         let answer = self.sender.send(&*self.cdn, &tags, self.config.timeout()).await;
         self.settle(pace, taken, answer)
     }
@@ -192,11 +192,11 @@ impl Lane {
         self.say(&why, OUTCOMES[outcome]);
         // It does not say which of the tags it can't take, so they are purged with all pages. If it does not take that either,
         // it refuses.
-        let unnamed = outcome == 3 && taken.iter().any(|(tag, _)| *tag != Tag::everything());
+        let unnamed = outcome == 3 && taken.iter().any(|(tag, ..)| *tag != Tag::everything());
         if unnamed {
             self.schedule().add_everything(now);
         } else {
-            self.schedule().failed(taken, now);
+            self.schedule().failed(taken);
         }
         Err(Rest(rest))
     }

@@ -35,8 +35,8 @@ pub(super) struct Limits {
     pub(super) bytes: usize,
 }
 
-/// Tags on their way.
-pub(super) type Taken = Vec<(Tag, Round)>;
+/// Tags on their way, and since when each was due.
+pub(super) type Taken = Vec<(Tag, Round, Instant)>;
 
 impl Schedule {
     pub(super) fn new(after: Duration, again: Option<Duration>, at_most: usize) -> Self {
@@ -60,7 +60,8 @@ impl Schedule {
             return;
         }
         if !self.tags.contains_key(&tag) && self.tags.len() >= self.at_most {
-            self.add_everything(at);
+            // As soon as the first of those that it takes the place of.
+            self.add_everything(self.next_due().map_or(at, |first| first.min(at)));
             return;
         }
         self.insert(tag, at, round);
@@ -91,10 +92,10 @@ impl Schedule {
             if *at > now || taken.len() >= limits.tags || (bytes > limits.bytes && !taken.is_empty()) {
                 break;
             }
-            if let Some((_, tag)) = self.order.pop_first()
+            if let Some((at, tag)) = self.order.pop_first()
                 && let Some((_, round)) = self.tags.remove(&tag)
             {
-                taken.push((tag, round));
+                taken.push((tag, round, at));
             }
         }
         taken
@@ -103,21 +104,22 @@ impl Schedule {
     /// The CDN has purged what was taken. What was purged for the first time is once more later, unless it has changed since.
     pub(super) fn done(&mut self, taken: Taken, now: Instant) {
         let Some(again) = self.again else { return };
-        for (tag, round) in taken {
+        for (tag, round, _) in taken {
             if round == Round::First && !self.tags.contains_key(&tag) {
                 self.put(tag, now + again, Round::Again);
             }
         }
     }
 
-    /// The CDN is not known to have purged what was taken: it is due again.
-    pub(super) fn failed(&mut self, taken: Taken, now: Instant) {
-        if taken.iter().any(|(tag, round)| *tag == Tag::everything() && *round == Round::First) {
-            self.add_everything(now);
+    /// The CDN is not known to have purged what was taken: it is due still, for as long as it was.
+    pub(super) fn failed(&mut self, taken: Taken) {
+        let everything = |(tag, round, _): &&(Tag, Round, Instant)| *tag == Tag::everything() && *round == Round::First;
+        if let Some((_, _, at)) = taken.iter().find(everything) {
+            self.add_everything(*at);
             return;
         }
-        for (tag, round) in taken {
-            self.put(tag, now, round);
+        for (tag, round, at) in taken {
+            self.put(tag, at, round);
         }
     }
 
@@ -157,11 +159,11 @@ mod tests {
         }
         assert!(schedule.take(start, MANY).is_empty(), "nobody may have heard yet");
         let taken = schedule.take(start + AFTER, MANY);
-        assert_eq!(taken, [(tag(1), Round::First)]);
+        assert_eq!(taken, [(tag(1), Round::First, start + AFTER)]);
         schedule.done(taken, start + AFTER);
         assert!(schedule.take(start + AGAIN, MANY).is_empty());
         let taken = schedule.take(start + AFTER + AGAIN, MANY);
-        assert_eq!(taken, [(tag(1), Round::Again)]);
+        assert_eq!(taken, [(tag(1), Round::Again, start + AFTER + AGAIN)]);
         schedule.done(taken, start + AFTER + AGAIN);
         assert_eq!((schedule.len(), schedule.next_due()), (0, None));
     }
@@ -178,7 +180,7 @@ mod tests {
         let taken = schedule.take(start + AFTER * 2, MANY);
         schedule.add(&tag(1), start + AFTER * 2);
         schedule.done(taken, start + AFTER * 2);
-        assert_eq!(schedule.take(start + AFTER * 3, MANY), [(tag(1), Round::First)]);
+        assert_eq!(schedule.take(start + AFTER * 3, MANY), [(tag(1), Round::First, start + AFTER * 3)]);
     }
 
     #[tokio::test]
@@ -188,11 +190,36 @@ mod tests {
             schedule.add(&tag(n), start);
         }
         let taken = schedule.take(start + AFTER, MANY);
-        assert_eq!(taken, [(Tag::everything(), Round::First)]);
+        let everything = [(Tag::everything(), Round::First, start + AFTER)];
+        assert_eq!(taken, everything);
         schedule.add(&tag(1), start);
-        schedule.failed(taken, start);
-        assert_eq!(schedule.take(start, MANY), [(Tag::everything(), Round::First)], "it covers the tag that came");
+        schedule.failed(taken);
+        assert_eq!(schedule.take(start + AFTER, MANY), everything, "it covers the tag that came");
         assert_eq!(schedule.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn second_purges_that_are_too_many_put_no_first_one_off() {
+        let (mut schedule, start) = schedule(3);
+        for n in 0..3 {
+            schedule.add(&tag(n), start);
+        }
+        let taken = schedule.take(start + AFTER, MANY);
+        schedule.add(&tag(7), start + AFTER);
+        schedule.done(taken, start + AFTER);
+        assert_eq!(schedule.take(start + AFTER * 2, MANY), [(Tag::everything(), Round::First, start + AFTER * 2)]);
+    }
+
+    #[tokio::test]
+    async fn however_often_it_failed_a_change_is_overdue_since_it_was_due() {
+        let (mut schedule, start) = schedule(100);
+        schedule.add(&tag(1), start);
+        for minutes in 1..=3 {
+            let now = start + AFTER + Duration::from_mins(minutes);
+            let taken = schedule.take(now, MANY);
+            schedule.failed(taken);
+            assert_eq!(schedule.overdue(now), Duration::from_mins(minutes));
+        }
     }
 
     #[tokio::test]
@@ -203,9 +230,9 @@ mod tests {
         }
         let now = start + AFTER * 2;
         let taken = schedule.take(now, Limits { tags: 3, bytes: 10_000 });
-        assert_eq!(taken.iter().map(|(tag, _)| tag.clone()).collect::<Vec<_>>(), [tag(0), tag(1), tag(2)]);
+        assert_eq!(taken.iter().map(|(tag, ..)| tag.clone()).collect::<Vec<_>>(), [tag(0), tag(1), tag(2)]);
         assert!(schedule.overdue(now) > Duration::ZERO);
-        schedule.failed(taken, now);
+        schedule.failed(taken);
         assert_eq!(schedule.len(), 10);
         // "product:eu:0" and a separator are 13 bytes.
         assert_eq!(schedule.take(now, Limits { tags: 100, bytes: 40 }).len(), 3);
