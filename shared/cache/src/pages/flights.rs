@@ -49,12 +49,15 @@ impl Flights {
         Self { at_most: at_most.max(1), under_way: Arc::default() }
     }
 
-    pub(crate) fn join(&self, key: &PageKey) -> Joined {
+    /// `is_held`: the page is there, and has to be seen current. Of those as many again may be looked after, so that strangers who
+    /// ask for what nobody knows do not keep it from being.
+    pub(crate) fn join(&self, key: &PageKey, is_held: bool) -> Joined {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(landing) = under_way.get(key) {
             return Joined::Waiting(Waiting(landing.clone()));
         }
-        if under_way.len() >= self.at_most {
+        let at_most = if is_held { self.at_most.saturating_mul(2) } else { self.at_most };
+        if under_way.len() >= at_most {
             return Joined::Full;
         }
         let (tell, landing) = watch::channel(None);

@@ -254,7 +254,7 @@ impl Pages {
         held: Option<Arc<Held>>,
         render: Render,
     ) -> Option<Joined> {
-        let joined = self.flights.join(key);
+        let joined = self.flights.join(key, held.is_some());
         if let Joined::First(flight) = joined {
             let waiting = flight.waiting();
             let task = Task { key: key.clone(), tags: tags.to_vec(), held };
@@ -285,7 +285,9 @@ impl Pages {
             // Somebody who came while it was rendered may have seen a change that is not in it: not for longer than the bound.
             Ok(held) if asked <= held.current() || self.is_within_bound(&held, now) => {
                 self.counters.awaited.add();
-                return Ok(self.serve(&held, accept, Freshness::Awaited));
+                // A render that took long may have been overtaken: this reader may have its page, no cache may keep it as fresh.
+                let new = between(held.current(), now) <= self.config.trust();
+                return Ok(self.serve(&held, accept, if new { Freshness::Awaited } else { Freshness::Stale }));
             }
             Ok(_) => PageError::TimedOut,
             Err(error) => error,

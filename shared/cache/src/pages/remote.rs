@@ -249,5 +249,5 @@ fn bytes(value: Value) -> Option<Vec<u8>> {
 }
 
 fn text(value: Value) -> Option<String> {
-    String::from_utf8(bytes(value)?.into()).ok()
+    String::from_utf8(bytes(value)?).ok()
 }

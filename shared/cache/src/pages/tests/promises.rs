@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode};
 use testkit::redis::{PrivateRedis, key_prefix};
@@ -136,6 +137,29 @@ async fn a_render_that_a_purge_overtook_is_not_taken_by_others() {
         let render = || async { Ok::<_, std::io::Error>(html("new", &[tag("MUG"), tag("CUP")])) };
         let served = other.get_or_render(&key("MUG"), &[tag("MUG")], BOTH, render).await.unwrap();
         assert_eq!(served.body(), "new");
+    }
+}
+
+/// Whoever asked before the purge may have it; a CDN that keeps it as new would show it to others for its whole life.
+#[tokio::test]
+async fn a_page_that_a_purge_overtook_in_a_long_render_is_given_as_an_old_one() {
+    let trust = Duration::from_millis(500);
+    let pages = PagesConfig { trust_ms: 500, ..slow() };
+    for purged in [true, false] {
+        let (cache, pages) = replicas(&patient(testkit::redis::url().as_ref()), &pages, 1).await.pop().unwrap();
+        let shelf = Shelf::new();
+        let begin = Instant::now();
+        let (served, ()) = tokio::join!(shelf.read(&pages), async {
+            testkit::wait::until("it is rendered", async || (shelf.renders() == 1).then_some(())).await.unwrap();
+            if purged {
+                cache.bump(&[tag("MUG")]).await.unwrap();
+            }
+            let long = async || (begin.elapsed() > 2 * trust).then_some(());
+            testkit::wait::until("that takes long", long).await.unwrap();
+            shelf.gate.add_permits(1);
+        });
+        let freshness = if purged { Freshness::Stale } else { Freshness::Awaited };
+        assert_eq!(served.unwrap().freshness(), freshness, "purged: {purged}");
     }
 }
 
