@@ -74,7 +74,7 @@ pub(super) async fn page(region: Region, search: Search) -> Result<catalogue::Pa
 pub(super) async fn list_reader(region: &Region) -> Result<Reader, DbErr> {
     let database = &region.database;
     let position = if database.replicas().is_empty() { None } else { database.position().await? };
-    Ok(region.reader_at(Reads::Listing, position))
+    Ok(region.reader_after(Reads::Listing, position).await)
 }
 
 /// `tags`, and those of the stock of everything that is listed.

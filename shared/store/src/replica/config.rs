@@ -18,6 +18,8 @@ pub struct ReplicationConfig {
     pub look_ms: u64,
     /// How long either may take to say it, ms; then nothing is known of the primary, and the replica is away.
     pub look_timeout_ms: u64,
+    /// How long a list that has to show a change waits for a replica to replay it before the primary is asked, ms. 0: not at all.
+    pub catch_up_ms: u64,
     /// Connections of this process to one replica, 1 to 1,000; one more is for looks.
     pub max_connections: u32,
     /// How long a read waits for its turn at a replica and for a connection before it goes to the primary, ms.
@@ -26,7 +28,14 @@ pub struct ReplicationConfig {
 
 impl Default for ReplicationConfig {
     fn default() -> Self {
-        Self { max_lag_ms: 5_000, look_ms: 500, look_timeout_ms: 1_000, max_connections: 4, acquire_timeout_ms: 500 }
+        Self {
+            max_lag_ms: 5_000,
+            look_ms: 500,
+            look_timeout_ms: 1_000,
+            catch_up_ms: 50,
+            max_connections: 4,
+            acquire_timeout_ms: 500,
+        }
     }
 }
 
@@ -41,6 +50,10 @@ impl ReplicationConfig {
 
     pub(crate) fn look_timeout(&self) -> Duration {
         Duration::from_millis(self.look_timeout_ms)
+    }
+
+    pub(crate) fn catch_up(&self) -> Duration {
+        Duration::from_millis(self.catch_up_ms)
     }
 
     pub(crate) fn acquire_timeout(&self) -> Duration {

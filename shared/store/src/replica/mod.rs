@@ -12,7 +12,7 @@
 //! - A replica that is down costs a request nothing. The first read that fails for want of a connection takes it out until
 //!   the task has got one of the readers' connections through; what is under way there when a look fails, too, is asked of
 //!   the primary, once. Errors that the primary would repeat (poison, a statement that takes too long) are not.
-//! - Readers take at most half of the primary's connections for reading, so that a replica that is away leaves a
+//! - Readers take at most half of the primary's connections for reading (one at least), so that a replica that is away leaves a
 //!   customer's own reads their part.
 //! - What must not be behind can't be read here by mistake: a [`Database`](crate::Database) is its primary, and a reader is
 //!   another type that no function for such reads takes.
@@ -40,10 +40,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sea_orm::{ConnAcquireErr, DatabaseConnection, DbErr, Statement};
+use sea_orm::{ConnAcquireErr, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, Statement};
 use secrecy::SecretString;
 use tokio::sync::{Semaphore, watch as watched};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use config::ReplicationConfig;
 pub(crate) use config::urls;
@@ -143,6 +143,25 @@ impl Replica {
                 tracing::debug!(store.replica = self.name, %error, "closing a pool failed");
             }
         }
+    }
+
+    /// Whether it has replayed `position`, or does within the time to catch up; asks it.
+    async fn passes(&self, position: Position) -> bool {
+        const PAUSE: Duration = Duration::from_millis(5);
+        let sql = format!("SELECT {} AS replayed", Position::sql("pg_last_wal_replay_lsn()"));
+        let passed = async {
+            while self.replayed() < Some(position) {
+                let statement = Statement::from_string(DbBackend::Postgres, sql.clone());
+                let row =
+                    self.ask(statement, |connection, statement| connection.query_one_raw(statement)).await.ok()??;
+                if Position::read(&row, "replayed").ok()? >= Some(position) {
+                    break;
+                }
+                sleep(PAUSE).await;
+            }
+            Some(())
+        };
+        timeout(self.config.catch_up(), passed).await.is_ok_and(|passed| passed.is_some())
     }
 
     fn free(&self) -> usize {

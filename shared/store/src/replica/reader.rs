@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use sea_orm::prelude::async_trait::async_trait;
 use sea_orm::{ConnAcquireErr, ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::position::Position;
@@ -98,6 +99,13 @@ impl Routes {
         chosen.cloned()
     }
 
+    /// A turn at the primary.
+    async fn guest(&self, wait: Duration) -> Result<SemaphorePermit<'_>, DbErr> {
+        let turn = timeout(wait, self.guests.acquire()).await;
+        turn.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
+            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+    }
+
     fn count(&self, reads: Reads, target: Target) {
         self.answered[reads as usize][target as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -116,6 +124,18 @@ impl Database {
         self.reader_where(reads, |replica| position.is_some_and(|position| replica.replayed() >= Some(position)))
     }
 
+    /// As [`Self::reader_at`], by a replica that says itself, now, that it has replayed `position`, or has within
+    /// `replication.catch_up_ms`: what was noted of it at the last look lags behind a primary that is written to all the time.
+    pub async fn reader_after(self: &Arc<Self>, reads: Reads, position: Option<Position>) -> Reader {
+        let mut reader = self.reader_where(reads, |_| position.is_some());
+        if let (Some(replica), Some(position)) = (&reader.replica, position)
+            && !replica.passes(position).await
+        {
+            reader.replica = None;
+        }
+        reader
+    }
+
     fn reader_where(self: &Arc<Self>, reads: Reads, condition: impl Fn(&Replica) -> bool) -> Reader {
         let replica = self.routes().choose(condition);
         Reader { database: Arc::clone(self), replica, left: AtomicBool::new(false), reads }
@@ -132,6 +152,7 @@ impl Database {
         }
         // Where the log grows, not up to where it is written: with synchronous_commit off a commit is answered before that.
         let sql = format!("SELECT {} AS position", Position::sql("pg_current_wal_insert_lsn()"));
+        let _turn = self.routes().guest(self.config().acquire_timeout()).await?;
         let row = self.read().query_one_raw(self.statement(sql, [])).await?;
         Position::read(&row.ok_or_else(|| internal("an empty answer"))?, "position")
     }
@@ -201,10 +222,7 @@ impl Reader {
                 }
             }
         }
-        let turn = timeout(self.database.config().acquire_timeout(), routes.guests.acquire()).await;
-        let _turn = turn
-            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
-            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))?;
+        let _turn = routes.guest(self.database.config().acquire_timeout()).await?;
         let answer = ask(self.database.read(), statement).await?;
         routes.count(self.reads, Target::Primary);
         Ok(answer)

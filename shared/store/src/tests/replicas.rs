@@ -35,7 +35,12 @@ impl Pair {
         let primary = servers.exported("MILLPOND_TEST_POSTGRES_URL").unwrap();
         let of_two = DatabaseConfig {
             replicas: vec![replica.into()],
-            replication: ReplicationConfig { max_lag_ms: 2_000, look_ms: 50, ..ReplicationConfig::default() },
+            replication: ReplicationConfig {
+                max_lag_ms: 2_000,
+                look_ms: 50,
+                catch_up_ms: 2_000,
+                ..ReplicationConfig::default()
+            },
             max_connections: 8,
             acquire_timeout_ms: 30_000,
             ..DatabaseConfig::at(primary)
@@ -125,6 +130,40 @@ async fn a_position_that_the_replica_has_not_passed_is_read_from_the_primary() {
     pair.tell_replica("SELECT pg_wal_replay_resume()").await;
     wait::until("it is replayed", async || (replica.replayed() >= after).then_some(())).await.unwrap();
     assert_eq!(target(after), Target::Replica);
+    pair.end().await;
+}
+
+/// What the last look noted is behind a primary that is always written to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_says_itself_that_it_has_replayed_a_position_while_others_write() {
+    let pair = Pair::start().await;
+    let (done, database) = (CancellationToken::new(), Arc::clone(&pair.database));
+    let mut writer = JoinSet::new();
+    let stopped = done.clone();
+    writer.spawn(async move {
+        while !stopped.is_cancelled() {
+            write(&database, COUNT_UP, []).await.unwrap();
+        }
+    });
+    for _ in 0..5 {
+        wait::until("a list is read by the replica", async || {
+            let (before, position) = (number(&pair.database, ON_HAND).await, pair.database.position().await.unwrap());
+            let reader = pair.database.reader_after(Reads::Listing, position).await;
+            let row = reader.query_one_raw(reader.statement(ON_HAND, [])).await.unwrap().unwrap();
+            assert!(row.try_get_by_index::<i64>(0).unwrap() >= before, "it lacks what was committed before");
+            (reader.target() == Target::Replica).then_some(())
+        })
+        .await
+        .unwrap();
+    }
+    done.cancel();
+    assert!(writer.join_all().await.len() == 1);
+
+    pair.tell_replica("SELECT pg_wal_replay_pause()").await;
+    write(&pair.database, COUNT_UP, []).await.unwrap();
+    let position = pair.database.position().await.unwrap();
+    assert_eq!(pair.database.reader_after(Reads::Listing, position).await.target(), Target::Primary);
+    pair.tell_replica("SELECT pg_wal_replay_resume()").await;
     pair.end().await;
 }
 
