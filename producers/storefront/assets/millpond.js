@@ -48,7 +48,8 @@
   if (form && key) {
     const { sku, price, currency } = form.dataset;
     const button = find("button", form);
-    const slot = "mp.order." + sku;
+    // The same article of another market is another order, with another key.
+    const slot = "mp.order." + (form.elements.market ? form.elements.market.value : "") + "." + sku;
     let answered;
     const say = (what) => {
       button.disabled = what == "sending" || what == "busy";
@@ -72,10 +73,10 @@
           });
           told = await answer.json();
         } catch {}
-        if (told && answer.status < 500 && answer.status != 408 && answer.status != 429) {
+        if (answer && answer.status < 500 && answer.status != 408 && answer.status != 429 && (told || !answer.ok)) {
           keep("sessionStorage", slot);
           if (answer.status != 202) {
-            find("[data-mp-detail]", form).textContent = told.detail;
+            find("[data-mp-detail]", form).textContent = told ? told.detail : "";
             return say("refused");
           }
           answered = true;

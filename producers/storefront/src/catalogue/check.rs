@@ -34,11 +34,12 @@ pub(super) fn description(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A URL, or a path on the shop's own host. Nothing that would run where a page shows it.
+/// A URL, or a path on the shop's own host. Nothing that would run where a page shows it, and nothing over plain HTTP: pages load
+/// no such picture.
 pub(super) fn image(text: &str) -> Result<String, String> {
     let is_path = text.starts_with('/') && !text.starts_with("//");
-    if !is_path && !text.starts_with("https://") && !text.starts_with("http://") {
-        return Err("must begin with https://, http:// or /".to_owned());
+    if !is_path && !text.starts_with("https://") {
+        return Err("must begin with https:// or /".to_owned());
     }
     if text.len() > MAX_IMAGE_BYTES {
         return Err(format!("must be at most {MAX_IMAGE_BYTES} bytes long, this has {}", text.len()));

@@ -11,7 +11,7 @@ use model::{Currency, Fingerprint, IdempotencyKey};
 use serde::Deserialize;
 use service::fields::Faults;
 use service::idempotency::REPLAYED;
-use service::keys::Scope;
+use service::keys::{self, Scope};
 use service::{Kind, Problem, body, idempotency, kinds};
 use store::Fault;
 use store::catalogue::{self, ImportError, ProductEdit};
@@ -39,12 +39,16 @@ struct Upload {
     key: IdempotencyKey,
     format: Format,
     currency: Option<Currency>,
+    /// Whether its lines may say how much there is.
+    may_count: bool,
     bytes: Bytes,
 }
 
 /// Why it was not imported.
 enum Refused {
     Lines(Faults),
+    /// It counts stock, and its key may not.
+    Counts,
     Import(ImportError),
     Panicked,
 }
@@ -56,6 +60,7 @@ pub(super) async fn import(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let caller = Caller::of(&shared, &head.headers, Scope::Catalogue)?;
+    let may_count = Caller::of(&shared, &head.headers, Scope::Stock).is_ok();
     let key = idempotency::key(&head.headers, "import")?;
     let format = media_type(&head.headers).as_deref().and_then(Format::of_media_type).ok_or_else(|| {
         Problem::new(kinds::UNSUPPORTED_MEDIA_TYPE, "an import is text/csv or application/x-ndjson (Content-Type)")
@@ -65,7 +70,7 @@ pub(super) async fn import(
     let slot = Arc::clone(&shared.imports).try_acquire_owned().map_err(|_| answer::no_place("imports", AGAIN))?;
     let (limit, time) = (shared.config.catalogue.import_body_bytes, shared.config.changes.body_timeout());
     let bytes = body::read(&head.headers, body, limit, time).await?;
-    let upload = Upload { key, format, currency, bytes };
+    let upload = Upload { key, format, currency, may_count, bytes };
     let timeout = shared.config.catalogue.import_timeout();
     // In a task of its own: a client that goes away, or does not wait, cuts nothing in half.
     let made = shared.tasks.spawn("catalogue import", Box::pin(make(Arc::clone(&shared), caller, upload, slot)));
@@ -75,6 +80,9 @@ pub(super) async fn import(
             let (detail, errors) = faults.finish();
             Err(Problem::new(INVALID_IMPORT, detail).with_errors(errors))
         }
+        Ok(Ok(Err(Refused::Counts))) => Err(keys::forbidden(
+            "on_hand and low_threshold are stock: leave them out, or use a key that has the scope stock beside catalogue",
+        )),
         Ok(Ok(Err(Refused::Import(ImportError::KeyReused)))) => Err(caller::key_reused()),
         Ok(Ok(Err(Refused::Import(ImportError::Database(error))))) => {
             Err(caller::failed(&Fault::classify(&error), AGAIN))
@@ -90,7 +98,7 @@ async fn make(
     upload: Upload,
     _slot: OwnedSemaphorePermit,
 ) -> Result<(serde_json::Value, bool), Refused> {
-    let Upload { key, format, currency, bytes } = upload;
+    let Upload { key, format, currency, may_count, bytes } = upload;
     let most = shared.config.catalogue.import_products;
     // Some tenths of a second of pure work: not on a thread that serves others.
     let reading = tokio::task::spawn_blocking(move || {
@@ -103,6 +111,9 @@ async fn make(
         Refused::Panicked
     })?;
     let (fingerprint, products): (Fingerprint, Vec<ProductEdit>) = read.map_err(Refused::Lines)?;
+    if !may_count && products.iter().any(|product| product.on_hand.is_some() || product.low_threshold.is_some()) {
+        return Err(Refused::Counts);
+    }
     let mut tries_left = shared.config.changes.contention_retries;
     loop {
         let made =

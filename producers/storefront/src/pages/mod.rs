@@ -58,7 +58,7 @@ use service::{Problem, Tasks};
 use store::Databases;
 use store::catalogue::{self, Availability};
 
-use crate::config::{Config, PublicReads, Shop};
+use crate::config::{Config, PublicReads};
 use crate::run::Shared;
 use crate::shop::{Site, Sites};
 pub(crate) use accept::Form;
@@ -76,7 +76,7 @@ pub(crate) struct Public {
     markets: Markets,
     lifetimes: Lifetimes,
     sites: Sites,
-    /// Which templates and files, and which settings of the shop, made the pages of this process.
+    /// Which release and files, and which settings, made the pages of this process.
     edition: String,
     config: PublicReads,
 }
@@ -89,12 +89,12 @@ impl Public {
         databases: &Databases,
         tasks: &Tasks,
     ) -> Arc<Self> {
-        let ids = markets.keys();
+        let ids: Vec<&MarketId> = markets.keys().collect();
         let markets = Markets::new(markets.iter(), databases, &config.pages, tasks);
-        let sites = Sites::new(&config.shop, ids, |market| markets.has_to_be_named(market));
+        let sites = Sites::new(&config.shop, ids.iter().copied(), |market| markets.has_to_be_named(market));
         Arc::new(Self {
             pages,
-            edition: edition(&config.shop),
+            edition: edition(config, &ids),
             sites,
             markets,
             lifetimes: Lifetimes::new(&config.pages),
@@ -211,10 +211,12 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
 }
 
 /// What tells this process's pages for people from those that an older or a newer one made. The same on all replicas of a release.
-fn edition(shop: &Shop) -> String {
+fn edition(config: &Config, markets: &[&MarketId]) -> String {
+    let Config { shop, pages: PublicReads { market, hosts, page_size, .. }, .. } = config;
     let mut hasher = DefaultHasher::new();
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
-    format!("{shop:?}").hash(&mut hasher);
+    // Which markets there are, and which is whose, is in every link.
+    format!("{shop:?} {market:?} {hosts:?} {page_size} {markets:?}").hash(&mut hasher);
     for asset in crate::shop::assets::urls() {
         asset.hash(&mut hasher);
     }

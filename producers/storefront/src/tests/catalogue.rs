@@ -10,7 +10,17 @@ use crate::{Catalogue, Config};
 
 impl Fixture {
     async fn edit(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<String>) -> Response {
-        let authorization = format!("Bearer {}", self.api_keys.catalogue);
+        self.edit_by(&self.api_keys.catalogue, (method, path), headers, body).await
+    }
+
+    async fn edit_by(
+        &self,
+        key: &str,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: impl Into<String>,
+    ) -> Response {
+        let authorization = format!("Bearer {key}");
         let mut all = vec![("authorization", authorization.as_str())];
         all.extend(headers);
         self.http.send(method.parse().unwrap(), &format!("{}{path}", self.base()), &all, body.into()).await.unwrap()
@@ -30,7 +40,7 @@ impl Fixture {
 
     async fn import(&self, key: &str, media_type: &str, body: &str) -> Response {
         let headers = [("idempotency-key", key), ("content-type", media_type)];
-        self.edit("POST", "/v1/products:import?currency=EUR", &headers, body).await
+        self.edit_by(&self.api_keys.goods, ("POST", "/v1/products:import?currency=EUR"), &headers, body).await
     }
 
     async fn product(&self, sku: &str) -> Option<Product> {
@@ -209,6 +219,20 @@ async fn an_import_is_made_once_whole_in_either_format() {
         let shortfalls = json!([{"sku": "MUG", "missing": 3}]);
         assert_eq!(second.json(), json!({"created": 1, "changed": 1, "unchanged": 0, "shortfalls": shortfalls}));
         assert_eq!(fixture.product("MUG").await.unwrap().price.minor, 1_500);
+    }
+}
+
+#[tokio::test]
+async fn an_import_counts_stock_only_with_a_key_for_stock() {
+    for fixture in both(quick()).await {
+        let import = async |key: &str, body: &str| {
+            let headers = [("idempotency-key", key), ("content-type", "text/csv")];
+            fixture.edit("POST", "/v1/products:import?currency=EUR", &headers, body).await
+        };
+        let counted = import("k-1", "sku,title,price,on_hand\nMUG,A mug,12.50,5\nPEN,A pen,1,\n").await;
+        assert_eq!(refusal(&counted), refused(403, "forbidden"));
+        assert!(fixture.product("PEN").await.is_none(), "all of it, or nothing");
+        assert_eq!(import("k-1", "sku,title,price\nMUG,A mug,12.50\n").await.status, 200);
     }
 }
 

@@ -217,6 +217,8 @@ pub(super) struct Keys {
     pub(super) server: String,
     /// A server's, for the catalogue alone.
     pub(super) catalogue: String,
+    /// A server's, for the catalogue and for stock.
+    pub(super) goods: String,
     /// A server's, without the scope.
     pub(super) orders_only: String,
     /// A browser's, to which somebody gave the scopes of servers.
@@ -241,6 +243,7 @@ fn keys_of(file: &Path) -> Keys {
     Keys {
         server: make("server", KeyKind::Server, &[Scope::Orders, Scope::Stock]),
         catalogue: make("catalogue", KeyKind::Server, &[Scope::Catalogue]),
+        goods: make("goods", KeyKind::Server, &[Scope::Catalogue, Scope::Stock]),
         orders_only: make("orders only", KeyKind::Server, &[Scope::Orders]),
         browser: make("browser", KeyKind::Browser, &[Scope::Orders, Scope::Stock, Scope::Catalogue]),
     }
