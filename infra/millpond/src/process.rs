@@ -2,6 +2,7 @@
 
 mod operators;
 mod purges;
+mod shop_keys;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -261,16 +262,19 @@ impl Starting<'_> {
     }
 
     async fn storefront(&mut self) -> anyhow::Result<()> {
+        let keys = ApiKeys::open(&self.settings.ingress.keys_file)?;
         let markets = self.settings.ingress.markets.iter();
+        let markets = markets.map(|market| (market.id.clone(), market.region.clone())).collect();
+        shop_keys::check(&keys, &self.settings.storefront.shop.keys, &markets)?;
         let storefront = Storefront::new(storefront::Deps {
             config: self.settings.storefront.clone(),
             databases: Arc::new(self.parts.databases().await?),
             cache: self.parts.cache().await?,
             pages: self.parts.pages().await?,
             token_key: self.token_key()?,
-            keys: ApiKeys::open(&self.settings.ingress.keys_file)?,
+            keys,
             keys_reload: Duration::from_millis(self.settings.ingress.keys_reload_ms),
-            markets: markets.map(|market| (market.id.clone(), market.region.clone())).collect(),
+            markets,
             clock: Arc::new(SystemClock),
             readiness: self.readiness.clone(),
         });

@@ -52,8 +52,8 @@ pub(crate) async fn write(region: &Region, products: &[ProductEdit]) -> anyhow::
         .await
         .with_context(|| {
             format!(
-                "nothing was imported into the region {} (its database {} must run and be migrated: `millpond \
-                     doctor` says which it is not)",
+                "the import into the region {} failed, and nothing of it is there unless the connection was lost at its very \
+                 end: import the file again (the database {} must run and be migrated: `millpond doctor` says which it is not)",
                 region.name,
                 region.database.name()
             )
