@@ -143,7 +143,13 @@ clean() {
   set +e
   # A signal finds the output of a client's in its place.
   exec 2>&"$terminal"
+  if [ -n "$hung" ]; then database_signal CONT; fi
+  for client in flood orders; do stop "$client" TERM; done
   roles_stop
+  if [ "$status" != 0 ] && [ -s "$table" ]; then
+    cat "$table" >&2
+    say "that was measured before it failed"
+  fi
   [ ! -d "$scratch/services" ] || "$root/infra/services.sh" down --dir "$scratch/services"
   rm -rf "$scratch"
   exit "$status"
@@ -151,6 +157,7 @@ clean() {
 
 # Read whole before it runs, so that an edit meanwhile changes nothing.
 main() {
+  hung=
   seconds=10 only=a,b,c,d,e,f,g,h,i,j,k,l,m out=bench.json bin=
   while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || usage
@@ -183,7 +190,8 @@ main() {
   build
   servers_start
   machine
-  for section in a b c d e f g h i j k l m; do
+  # l ends servers, so it comes last.
+  for section in a b c d e f g h i j k m l; do
     wants "$section" || continue
     say "== $section"
     "section_$section"

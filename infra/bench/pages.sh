@@ -105,11 +105,15 @@ pages_apart() {
   remember orders "$launched"
   pages_while saturated "checkout has more orders than it can take"
   stop orders TERM
+  hung=1
   database_signal STOP
   pages_while hung "the database hangs"
   database_signal CONT
+  hung=
   ratio m_reading_saturated_to_idle m.reading.saturated.p99_ms m.reading.idle.p99_ms
   ratio m_reading_hung_to_idle m.reading.hung.p99_ms m.reading.idle.p99_ms
+  ratio m_reading_rate_saturated_to_idle m.reading.saturated.per_s m.reading.idle.per_s
+  ratio m_reading_rate_hung_to_idle m.reading.hung.per_s m.reading.idle.per_s
 }
 
 orders_while() {
@@ -130,15 +134,21 @@ pages_while() {
     --script "$root/infra/bench/pages.lua" "http://127.0.0.1:${ports[storefront]}" -- page /products/HOT 20
   figure "m.reading.$1.p50_ms" "$(raw p50_ms)" ms "a page while $2, p50"
   figure "m.reading.$1.p99_ms" "$(raw p99_ms)" ms "a page while $2, p99"
-  figure "m.reading.$1.refused" "$(raw refused)" answers "a page while $2, errors"
+  [ "$(raw accepted)" -gt 0 ] || die "no page was answered while $2"
+  # Who gets no answer at all is in no percentile: the rate says so.
+  figure "m.reading.$1.per_s" "$(raw per_s)" answers/s "a page while $2, by 4 readers with pauses of 20 ms"
+  figure "m.reading.$1.refused" "$(($(raw refused) + $(raw broken)))" answers "a page while $2, errors"
 }
 
-# PostgreSQL and all of its children: they neither answer nor end.
+# PostgreSQL and all of its children: they neither answer nor end. It may be another one than at the start: section l ends it.
 database_signal() {
-  local pid
-  for pid in "$MILLPOND_TEST_PG_PID" $(cat "/proc/$MILLPOND_TEST_PG_PID/task/"*/children); do
+  local pid postmaster
+  postmaster=$(env_pid MILLPOND_TEST_PG_PID)
+  for pid in "$postmaster" $(cat "/proc/$postmaster/task/"*/children); do
     kill -s "$1" "$pid" 2>/dev/null || true
   done
+  [ "$1" = STOP ] || return 0
+  [ "$(awk '{ print $3 }' "/proc/$postmaster/stat")" = T ] || die "PostgreSQL could not be stopped"
 }
 
 # From an edit's answer until nobody serves the old price: three replicas, and a Varnish that asks the third.

@@ -128,6 +128,7 @@ targets() {
   for run in saturated hung; do
     target "ratios.m_reading_${run}_to_idle" '<=' 1.5 "a page's p99, $run, to idle"
     target "m.reading.$run.refused" '<=' 0 "a page, $run: errors"
+    target "ratios.m_reading_rate_${run}_to_idle" '>=' 0.9 "pages read, $run, to idle"
   done
   target m.change.p99_ms '<=' 1500 "from an edit's answer to its price everywhere, p99, ms"
   target m.change.max_ms '<=' 2000 "from an edit's answer to its price everywhere, slowest, ms"
