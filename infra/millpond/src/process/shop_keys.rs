@@ -33,7 +33,7 @@ pub(super) fn check(
             Some(_) => {}
             // It may yet be made: the file is looked at again and again.
             None => {
-                tracing::warn!(%market, "the key of storefront.shop.keys is not known: nobody can order from these pages")
+                tracing::warn!(%market, "the key of storefront.shop.keys is not known: nobody can order from these pages");
             }
         }
     }
