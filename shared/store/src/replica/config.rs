@@ -18,7 +18,8 @@ pub struct ReplicationConfig {
     pub look_ms: u64,
     /// How long either may take to say it, ms; then nothing is known of the primary, and the replica is away.
     pub look_timeout_ms: u64,
-    /// How long a list that has to show a change waits for a replica to replay it before the primary is asked, ms. 0: not at all.
+    /// How long a list that has to show a change waits for a replica to replay it before the primary is asked, ms, up to a minute. 0:
+    /// not at all.
     pub catch_up_ms: u64,
     /// Connections of this process to one replica, 1 to 1,000; one more is for looks.
     pub max_connections: u32,
@@ -77,6 +78,9 @@ impl ReplicationConfig {
                 "{setting}.max_lag_ms must be {least} or more, three times look_ms = {look}: a replica that is not late at all \
                  looks up to twice look_ms behind"
             )));
+        }
+        if self.catch_up_ms > 60_000 {
+            return Err(Error::config(format!("{setting}.catch_up_ms must be 0 to 60000, a minute")));
         }
         if !(1..=1_000).contains(&self.max_connections) {
             return Err(Error::config(format!("{setting}.max_connections must be 1 to 1000")));
