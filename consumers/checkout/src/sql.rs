@@ -88,7 +88,7 @@ pub(crate) async fn insert_orders(
          '{state}', {expires_at}, 1, currency, shipping_minor, tax_minor, discount_minor, total_minor, pricing, attribution, \
          accepted_at FROM r WHERE true ON CONFLICT (id) DO {repeat} RETURNING id, created_at, expires_at"
     );
-    let new = query(db, rows, &sql).await?;
+    let new = rows.query(db, &sql).await?;
     new.iter()
         .map(|row| {
             let created = Created { at: row.try_get("", "created_at")?, expires_at: row.try_get("", "expires_at")? };
@@ -104,7 +104,7 @@ pub(crate) async fn fingerprints(
 ) -> Result<BTreeMap<OrderId, Fingerprint>, DbErr> {
     let rows = Rows::default().column("id", "uuid", ids.into_iter().map(OrderId::as_uuid));
     let sql = "SELECT orders.id, orders.fingerprint FROM orders JOIN r ON r.id = orders.id";
-    let found = query(db, rows, sql).await?;
+    let found = rows.query(db, sql).await?;
     found
         .iter()
         .map(|row| {
@@ -131,7 +131,7 @@ pub(crate) async fn insert_lines(db: &impl ConnectionTrait, orders: &[(OrderId, 
         "INSERT INTO order_lines (order_id, line_no, sku, quantity, unit_price_minor) \
          SELECT order_id, line_no, sku, quantity, unit_price_minor FROM r {repeat}"
     );
-    execute(db, rows, &sql).await.map(drop)
+    rows.execute(db, &sql).await.map(drop)
 }
 
 /// The stock of `skus`, locked in SKU order until the transaction ends: by bytes, as every statement's rows are sorted here
@@ -149,7 +149,7 @@ pub(crate) async fn lock_stock(
         "SELECT stock.sku, on_hand, reserved, low_threshold, version FROM stock JOIN r ON r.sku = stock.sku \
          WHERE region = {region} {order}"
     );
-    let found = query(db, rows, &sql).await?;
+    let found = rows.query(db, &sql).await?;
     found
         .iter()
         .map(|row| {
@@ -182,7 +182,7 @@ pub(crate) async fn prices(
          WHERE p.region = {region} AND (p.superseded_at IS NULL OR p.superseded_at >= r.since)"
     );
     let mut prices = Prices::new();
-    for row in query(db, rows, &sql).await? {
+    for row in rows.query(db, &sql).await? {
         let price = Price {
             currency: row.try_get("", "currency")?,
             unit_price_minor: row.try_get("", "amount_minor")?,
@@ -208,7 +208,7 @@ pub(crate) async fn reserve(
         "UPDATE stock SET reserved = stock.reserved + r.units, version = stock.version + 1, updated_at = r.at \
          FROM r WHERE stock.region = {region} AND stock.sku = r.sku"
     );
-    let updated = execute(db, rows, &sql).await?;
+    let updated = rows.execute(db, &sql).await?;
     if usize::try_from(updated).ok() == Some(taken.len()) {
         Ok(())
     } else {
@@ -236,7 +236,7 @@ pub(crate) async fn insert_movements(
         "INSERT INTO stock_movements (region, sku, kind, reference, order_id, on_hand_change, reserved_change, \
          created_at) SELECT {region}, sku, 'order', {reference}, order_id, 0, units, at FROM r"
     );
-    execute(db, rows, &sql).await.map(drop)
+    rows.execute(db, &sql).await.map(drop)
 }
 
 /// Turns orders of this transaction into rejected ones.
@@ -248,24 +248,7 @@ pub(crate) async fn reject(db: &impl ConnectionTrait, rejected: &[(OrderId, &Rej
     );
     let sql =
         "UPDATE orders SET state = 'rejected', expires_at = NULL, reason = r.reason FROM r WHERE orders.id = r.id";
-    execute(db, rows, sql).await.map(drop)
-}
-
-async fn query(db: &impl ConnectionTrait, rows: Rows, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
-    let mut found = Vec::new();
-    for statement in rows.statements(db.get_database_backend(), sql) {
-        found.extend(db.query_all_raw(statement).await?);
-    }
-    Ok(found)
-}
-
-/// The number of rows that changed.
-async fn execute(db: &impl ConnectionTrait, rows: Rows, sql: &str) -> Result<u64, DbErr> {
-    let mut changed = 0;
-    for statement in rows.statements(db.get_database_backend(), sql) {
-        changed += db.execute_raw(statement).await?.rows_affected();
-    }
-    Ok(changed)
+    rows.execute(db, sql).await.map(drop)
 }
 
 fn json<T: serde::Serialize>(values: impl Iterator<Item = T>) -> Result<Vec<String>, DbErr> {

@@ -46,7 +46,10 @@ impl Rows {
     }
 
     /// What `sql`, which reads `r`, finds.
-    pub(crate) async fn query(self, db: &impl ConnectionTrait, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
+    ///
+    /// # Errors
+    /// The database's; statements before the one that failed are done, so several belong into a transaction.
+    pub async fn query(self, db: &impl ConnectionTrait, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
         let mut found = Vec::new();
         for statement in self.statements(db.get_database_backend(), sql) {
             found.extend(db.query_all_raw(statement).await?);
@@ -55,7 +58,10 @@ impl Rows {
     }
 
     /// The number of rows that `sql`, which reads `r`, changed.
-    pub(crate) async fn execute(self, db: &impl ConnectionTrait, sql: &str) -> Result<u64, DbErr> {
+    ///
+    /// # Errors
+    /// As [`Self::query`]'s.
+    pub async fn execute(self, db: &impl ConnectionTrait, sql: &str) -> Result<u64, DbErr> {
         let mut changed = 0;
         for statement in self.statements(db.get_database_backend(), sql) {
             changed += db.execute_raw(statement).await?.rows_affected();
