@@ -14,7 +14,7 @@ use model::headers;
 use sea_orm::{ConnectionTrait as _, DbErr};
 use store::entity::parked_message::Model;
 use store::entity::parked_replay;
-use store::{Backend, Database, Transaction};
+use store::{Backend, Database, Rows, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use sea_orm::FromQueryResult as _;
@@ -82,6 +82,9 @@ impl Replayer {
             return Err("the broker takes no publishes".to_owned());
         }
         let claimed = self.claim().await.map_err(words)?;
+        if claimed.is_empty() {
+            return Ok(0);
+        }
         let ended = self.publish(&claimed).await;
         let trouble =
             ended.iter().find_map(|ended| if let Ended::Back(why) = ended { Some(why.clone()) } else { None });
@@ -204,18 +207,11 @@ impl Replayer {
 
     /// Writes down what became of each message, where the claim still holds.
     async fn mark(&self, claimed: &[Model], ended: Vec<Ended>) -> Result<(), DbErr> {
-        if claimed.is_empty() {
-            return Ok(());
-        }
-        let now = self.database.backend().now_sql();
-        let tx = self.database.begin().await?;
-        let mut confirmed = Vec::new();
+        let (mut confirmed, mut back, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (row, ended) in claimed.iter().zip(ended) {
-            let (set, note) = match ended {
-                Ended::Confirmed => {
-                    confirmed.push(row.queue.as_str());
-                    (format!("state = 'replayed', replayed_at = {now}, checked_at = NULL"), None)
-                }
+            match ended {
+                Ended::Confirmed => confirmed.push(row),
+                Ended::Back(_) => back.push(row),
                 Ended::Refused(why) => {
                     tracing::warn!(
                         queue = row.queue,
@@ -223,21 +219,47 @@ impl Replayer {
                         reason = why,
                         "a message can't be replayed"
                     );
-                    ("state = 'open'".to_owned(), Some(format!("it can't be replayed: {why}")))
+                    refused.push((row, format!("it can't be replayed: {why}")));
                 }
-                Ended::Back(_) => ("state = 'replaying'".to_owned(), row.note.clone()),
-            };
-            let sql = format!(
-                "UPDATE parked_messages SET {set}, claimed_until = NULL, note = $1
-                 WHERE queue = $2 AND message_id = $3 AND state = 'replaying' AND replays = $4"
-            );
-            let binds = [note.into(), row.queue.clone().into(), row.message_id.clone().into(), row.replays.into()];
-            tx.execute_raw(self.database.statement(sql, binds)).await?;
+            }
         }
-        tx.commit().await?;
-        for queue in confirmed {
-            self.meters.replayed(queue);
+        let now = self.database.backend().now_sql();
+        let why = claims(refused.iter().map(|(row, why)| (*row, why.as_str())));
+        let replayed = format!("state = 'replayed', replayed_at = {now}, checked_at = NULL, note = NULL");
+        let in_order = match self.database.backend() {
+            Backend::Postgres => "ORDER BY p.queue, p.message_id FOR UPDATE OF p",
+            Backend::Sqlite => "",
+        };
+        for (rows, set) in [
+            (claims(confirmed.iter().map(|row| (*row, ""))), replayed.as_str()),
+            (why, "state = 'open', note = why"),
+            (claims(back.into_iter().map(|row| (row, ""))), "state = 'replaying'"),
+        ] {
+            // Locked in the order in which parked messages are stored: some of these may come back at this moment.
+            let sql = format!(
+                ", held AS (
+                    SELECT p.queue AS home, p.message_id AS id, r.note AS why FROM parked_messages AS p
+                    JOIN r ON p.queue = r.queue AND p.message_id = r.message_id
+                    WHERE p.state = 'replaying' AND p.replays = r.replays {in_order}
+                 )
+                 UPDATE parked_messages SET {set}, claimed_until = NULL FROM held WHERE queue = home AND message_id = id"
+            );
+            let tx = self.database.begin().await?;
+            rows.execute(&*tx, &sql).await?;
+            tx.commit().await?;
+        }
+        for row in confirmed {
+            self.meters.replayed(&row.queue);
         }
         Ok(())
     }
+}
+
+/// What names the claims on these rows, with a note for each.
+fn claims<'a>(rows: impl Iterator<Item = (&'a Model, &'a str)> + Clone) -> Rows {
+    Rows::default()
+        .column("queue", "text", rows.clone().map(|(row, _)| row.queue.clone()))
+        .column("message_id", "text", rows.clone().map(|(row, _)| row.message_id.clone()))
+        .column("replays", "int", rows.clone().map(|(row, _)| row.replays))
+        .column("note", "text", rows.map(|(_, note)| note.to_owned()))
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, DbErr, Value};
+use sea_orm::{ConnectionTrait as _, DbErr};
 use store::entity::parked_message::Model;
-use store::{Backend, Database};
+use store::{Backend, Database, Rows};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::Config;
@@ -20,6 +20,8 @@ const SWEEP_BATCH: i64 = 1_000;
 
 const EXISTS: &str = "its effect exists";
 const QUIET: &str = "its effect leaves nothing to look for, and it was not parked again";
+
+const OF_FREE: &str = "FROM free WHERE queue = home AND message_id = id";
 
 /// Looks after the parked messages of one database.
 pub(crate) struct Upkeep {
@@ -60,55 +62,85 @@ impl Upkeep {
         }
     }
 
-    /// Closes messages whose effect exists, and replayed ones that stayed quiet. Those looked at longest ago come first, so
-    /// every one has its turn. Gives how many were closed.
+    /// Looks at batch after batch, as long as one closes something: a replay of a hundred thousand is over when its effects
+    /// are. Those that wait for a person stand in nobody's way. Gives how many were closed.
     pub(crate) async fn close(&self) -> Result<u64, DbErr> {
+        let mut closed = 0;
+        for state in ["replayed", "open"] {
+            loop {
+                match self.look(state).await? {
+                    0 => break,
+                    more => closed += more,
+                }
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Closes messages in this state whose effect exists, or that stayed quiet after their replay. Those looked at longest
+    /// ago come first, so every one has its turn. Gives how many were closed.
+    async fn look(&self, state: &str) -> Result<u64, DbErr> {
         let nulls = match self.database.backend() {
             Backend::Postgres => " NULLS FIRST",
             Backend::Sqlite => "",
         };
+        // By both states, for the index; by one of them.
         let sql = format!(
-            "SELECT * FROM parked_messages WHERE state IN ('open', 'replayed') ORDER BY checked_at{nulls} LIMIT $1"
+            "SELECT * FROM parked_messages WHERE state IN ('open', 'replayed') AND state = $2
+             ORDER BY checked_at{nulls} LIMIT $1"
         );
         let found = self.database.read();
-        let found =
-            found.query_all_raw(self.database.statement(sql, [i64::from(self.config.check_batch).into()])).await?;
+        let binds = [i64::from(self.config.check_batch).into(), state.into()];
+        let found = found.query_all_raw(self.database.statement(sql, binds)).await?;
         let rows = found.iter().map(row::read).collect::<Result<Vec<Model>, DbErr>>()?;
         if rows.is_empty() {
             return Ok(0);
         }
         let traces: Vec<Trace> = rows.iter().map(|row| Trace::of(&self.homes, row)).collect();
         let exist = effects::exist(&self.homes, &traces).await?;
-        let tx = self.database.begin().await?;
-        let now = row::now(&self.database, &*tx).await?;
-        let mut closed = 0;
+        let now = row::now(&self.database, self.database.read()).await?;
+        let (mut over, mut notes, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for ((row, trace), exists) in rows.iter().zip(&traces).zip(exist) {
             let quiet = !trace.is_kept()
                 && row.state == "replayed"
                 && row.replayed_at.is_some_and(|at| (now - at).num_seconds() >= i64::from(self.config.close_after_s));
-            // A row that was parked again or is replayed again meanwhile is another row than the one that was looked at.
-            let unchanged = "WHERE queue = $1 AND message_id = $2 AND state = $3 AND times = $4 AND replays = $5";
-            let mut binds: Vec<Value> = vec![
-                row.queue.clone().into(),
-                row.message_id.clone().into(),
-                row.state.clone().into(),
-                row.times.into(),
-                row.replays.into(),
-                now.into(),
-            ];
             if exists || quiet {
-                binds.push((if exists { EXISTS } else { QUIET }).into());
-                let sql = format!("UPDATE parked_messages SET state = 'closed', ended_at = $6, note = $7 {unchanged}");
-                let done = tx.execute_raw(self.database.statement(sql, binds)).await?.rows_affected();
-                self.meters.closed(&row.queue, done);
-                closed += done;
+                over.push(row);
+                notes.push((if exists { EXISTS } else { QUIET }).to_owned());
             } else {
-                let sql = format!("UPDATE parked_messages SET checked_at = $6 {unchanged}");
-                tx.execute_raw(self.database.statement(sql, binds)).await?;
+                rest.push(row);
             }
         }
+        let now = self.database.backend().now_sql();
+        let sql = format!("{} UPDATE parked_messages SET checked_at = {now} {OF_FREE}", self.free(""));
+        let tx = self.database.begin().await?;
+        seen(rest.into_iter()).execute(&*tx, &sql).await?;
+        let sql = format!(
+            "{} UPDATE parked_messages SET state = 'closed', ended_at = {now}, note = why {OF_FREE} RETURNING queue",
+            self.free(", r.note AS why")
+        );
+        let closed = seen(over.into_iter()).column("note", "text", notes).query(&*tx, &sql).await?;
         tx.commit().await?;
-        Ok(closed)
+        for row in &closed {
+            self.meters.closed(&row.try_get::<String>("", "queue")?, 1);
+        }
+        Ok(closed.len() as u64)
+    }
+
+    /// SQL for those of the rows in `r` that are as they were, as `free` with `more` columns. It waits for no lock, nor does
+    /// it hold one for long: an operator's replay takes thousands of rows, in another order.
+    fn free(&self, more: &str) -> String {
+        let skip = match self.database.backend() {
+            Backend::Postgres => " FOR UPDATE OF p SKIP LOCKED",
+            Backend::Sqlite => "",
+        };
+        format!(
+            ", free AS (
+                SELECT p.queue AS home, p.message_id AS id{more} FROM parked_messages AS p
+                JOIN r ON p.queue = r.queue AND p.message_id = r.message_id
+                WHERE p.state = r.state AND p.times = r.times AND p.replays = r.replays{skip}
+            )"
+        )
     }
 
     /// Deletes what was closed or discarded long ago; gives how many rows went.
@@ -147,4 +179,14 @@ impl Upkeep {
         self.meters.parked(self.database.name(), parked);
         Ok(())
     }
+}
+
+/// Rows as they were looked at: one that was parked again or is replayed again meanwhile is another row.
+fn seen<'a>(rows: impl Iterator<Item = &'a Model> + Clone) -> Rows {
+    Rows::default()
+        .column("queue", "text", rows.clone().map(|row| row.queue.clone()))
+        .column("message_id", "text", rows.clone().map(|row| row.message_id.clone()))
+        .column("state", "text", rows.clone().map(|row| row.state.clone()))
+        .column("times", "int", rows.clone().map(|row| row.times))
+        .column("replays", "int", rows.map(|row| row.replays))
 }

@@ -3,6 +3,7 @@
 use broker::layout;
 use events::{Envelope, PageBatch, PageEvent, PageEventKind, ProductChanged};
 use model::{Clock as _, Message, SystemClock, headers};
+use sea_orm::ConnectionTrait as _;
 
 use super::site::{PATIENCE, Site, Trail, checkout, config, message, on_both, one};
 use crate::{Config, DeskError, Selection};
@@ -13,6 +14,7 @@ on_both!(
     what_can_not_be_written_down_is_not_done,
     a_page_batch_closes_when_every_event_of_it_was_counted,
     what_leaves_no_trace_closes_when_it_stayed_quiet_after_its_replay,
+    what_can_be_closed_is_closed_however_much_and_whoever_holds_some_of_it,
     what_ended_long_ago_is_deleted_and_nothing_else,
 );
 
@@ -136,6 +138,28 @@ async fn what_leaves_no_trace_closes_when_it_stayed_quiet_after_its_replay(site:
     assert_eq!(quiet(3_600).close().await.unwrap(), 0, "it may yet be parked again");
     assert_eq!(quiet(0).close().await.unwrap(), 1);
     assert_eq!(site.rows().await[&id].state, "closed");
+    parker.stop().await;
+}
+
+async fn what_can_be_closed_is_closed_however_much_and_whoever_holds_some_of_it(site: Site) {
+    let parker = site.parker(Config { check_ms: 3_600_000, ..config() });
+    site.park(&["a", "b", "c", "d", "e"].map(|id| message(id, "1", "poison: x"))).await;
+    site.until_rows(5).await;
+    let long_ago = SystemClock.now() - chrono::TimeDelta::days(1);
+    site.execute("UPDATE parked_messages SET state = 'replayed', replayed_at = $1", [long_ago.into()]).await;
+    let upkeep = site.upkeep(Config { check_batch: 2, close_after_s: 0, ..config() });
+    let mut closed = 0;
+    // An embedded database has one writer, and nobody beside it holds a row.
+    if site.server.is_some() {
+        let operator = site.database().begin().await.unwrap();
+        let sql = "UPDATE parked_messages SET note = 'in hand' WHERE message_id = 'b'";
+        operator.execute_raw(site.database().statement(sql, [])).await.unwrap();
+        closed = upkeep.close().await.unwrap();
+        assert_eq!(closed, 4, "it waits for nobody");
+        operator.rollback().await.unwrap();
+    }
+    assert_eq!(closed + upkeep.close().await.unwrap(), 5);
+    assert!(site.rows().await.values().all(|row| row.state == "closed"));
     parker.stop().await;
 }
 
