@@ -96,24 +96,27 @@ impl Parking {
 
     /// Inserts rows or counts them up; the keys of those that were. A row of another message is left alone.
     ///
-    /// A copy of an earlier replay says nothing new: a later one is on its way, or is about to be. So it does not reopen its
-    /// row, which is what makes a redelivered parked message harmless.
+    /// A copy of an earlier replay says nothing new: a later one is on its way, or has ended. So it does not reopen its row,
+    /// which is what makes a redelivered parked message harmless. Nor does a copy of what an operator discarded.
     async fn insert(&self, tx: &Transaction, arrivals: &[Arrival]) -> Result<HashSet<String>, DbErr> {
         if arrivals.is_empty() {
             return Ok(HashSet::new());
         }
         let now = self.database.backend().now_sql();
+        let stays = "CASE parked_messages.state
+            WHEN 'replaying' THEN parked_messages.claimed_until IS NULL OR excluded.replays < parked_messages.replays
+            WHEN 'replayed' THEN excluded.replays < parked_messages.replays
+            WHEN 'closed' THEN excluded.replays < parked_messages.replays
+            WHEN 'discarded' THEN excluded.replays <= parked_messages.replays
+            ELSE false END";
         let conflict = format!(
             "ON CONFLICT (queue, message_id) DO UPDATE SET
                 times = parked_messages.times + excluded.times, last_parked_at = {now},
                 reason = excluded.reason, reason_key = excluded.reason_key, headers = excluded.headers,
                 checked_at = NULL,
-                state = CASE
-                    WHEN parked_messages.state = 'replaying'
-                        AND (parked_messages.claimed_until IS NULL OR excluded.replays < parked_messages.replays)
-                        THEN 'replaying'
-                    WHEN parked_messages.state = 'replayed' AND excluded.replays < parked_messages.replays THEN 'replayed'
-                    ELSE 'open' END
+                state = CASE WHEN {stays} THEN parked_messages.state ELSE 'open' END,
+                ended_at = CASE WHEN {stays} THEN parked_messages.ended_at END,
+                note = CASE WHEN {stays} THEN parked_messages.note END
              WHERE parked_messages.digest = excluded.digest
              RETURNING message_id"
         );

@@ -7,11 +7,13 @@ use model::{Message, headers};
 use testkit::wait;
 
 use super::site::{Site, checkout, config, message, on_both};
+use crate::Config;
 
 on_both!(
     a_message_parked_twice_is_one_row_that_counts_up,
     whatever_is_parked_is_kept_as_it_was,
     another_message_with_the_same_id_is_kept_beside_the_first,
+    what_has_ended_is_opened_by_a_new_failure_and_not_by_a_copy_of_an_old_one,
     a_database_that_is_away_loses_nothing,
     two_parkers_at_once_keep_every_message_once,
     what_no_queue_wanted_is_parked_too,
@@ -77,6 +79,34 @@ async fn another_message_with_the_same_id_is_kept_beside_the_first(site: Site) {
     let bodies: BTreeSet<(&[u8], i32, &str)> =
         rows.values().map(|row| (&row.body[..], row.times, row.own_id.as_str())).collect();
     assert_eq!(bodies, BTreeSet::from([(&b"first"[..], 2, "1"), (b"second", 2, "1"), (b"third", 1, "1")]));
+    parker.stop().await;
+}
+
+async fn what_has_ended_is_opened_by_a_new_failure_and_not_by_a_copy_of_an_old_one(site: Site) {
+    let parker = site.parker(Config { check_ms: 3_600_000, ..config() });
+    let of_replay = |n: u32| {
+        let mut copy = message("a", "1", "poison: x");
+        copy.headers.insert(headers::REPLAYED.to_owned(), n.to_string());
+        copy
+    };
+    // Which state stays with a copy of the first, and which with one of the latest replay.
+    for (times, ended, of_first, of_latest) in
+        [(1, "closed", "closed", "open"), (4, "discarded", "discarded", "discarded")]
+    {
+        site.park(&[of_replay(1)]).await;
+        site.row_once("a", |row| row.times == times).await;
+        let now = site.database().backend().now_sql();
+        let sql = format!("UPDATE parked_messages SET state = $1, replays = 1, ended_at = {now}, note = 'n'");
+        site.execute(&sql, [ended.into()]).await;
+        site.park(&[of_replay(0)]).await;
+        let row = site.row_once("a", |row| row.times == times + 1).await;
+        assert_eq!((row.state.as_str(), row.note.as_deref(), row.ended_at.is_some()), (of_first, Some("n"), true));
+        site.park(&[of_replay(1)]).await;
+        let row = site.row_once("a", |row| row.times == times + 2).await;
+        assert_eq!(row.state, of_latest, "{ended}");
+        assert_eq!(row.ended_at.is_some(), of_latest != "open");
+        assert_eq!(row.note.is_some(), of_latest != "open");
+    }
     parker.stop().await;
 }
 
