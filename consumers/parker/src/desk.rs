@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::QueueName;
 use chrono::TimeDelta;
 use futures::future::{BoxFuture, join_all};
 use model::{Clock, EventId};
@@ -238,6 +239,11 @@ impl Desk {
             }
         }
         Ok(discarded)
+    }
+
+    /// The databases that hold what is parked of this home queue, or of what no queue wanted.
+    pub fn holding(&self, queue: &QueueName) -> Vec<Arc<Database>> {
+        self.homes.holding(queue.as_str())
     }
 
     fn databases(&self, selection: &Selection) -> Vec<Arc<Database>> {

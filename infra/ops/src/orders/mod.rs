@@ -3,6 +3,7 @@
 //! An id names its region. A key makes an id in each market, so it is looked up by that and needs no index; a shop's number
 //! is looked for in every region. Each database has a time limit, and one that keeps silent is named.
 
+mod parked;
 mod rows;
 mod view;
 
@@ -13,7 +14,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Shared};
 use axum::routing::get;
 use axum::{Json, Router};
-use broker::layout;
+use broker::{QueueName, layout};
 use futures::future::join_all;
 use model::{IdempotencyKey, OrderId, RegionNumber};
 use serde::{Deserialize, Serialize};
@@ -42,13 +43,16 @@ struct Wanted {
 }
 
 /// The answer of `GET /v1/orders`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Answer {
     orders: Vec<OrderView>,
     /// Ids that this could be, and that no database holds.
     missing: Vec<Missing>,
     /// Databases that did not answer: what they hold is unknown.
     silent: Vec<Silent>,
+    /// Whether some parked messages were not looked through.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    parked_unknown: bool,
     /// What to make of it, where nothing was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
@@ -84,11 +88,13 @@ async fn find(
     }
     let wishes = wishes(&state, find)?;
     let limit = state.config.database_timeout();
+    let unrouted = state.desk.holding(&QueueName::unrouted());
     let looks = wishes.iter().filter_map(|(number, wish)| {
         let region = state.databases.region(*number)?;
-        Some(async move { (region, wish, timeout(limit, rows::find(region, wish, find)).await) })
+        let found = timeout(limit, rows::find(region, wish, find, &unrouted));
+        Some(async move { (region, wish, found.await) })
     });
-    let mut answer = Answer { orders: Vec::new(), missing: Vec::new(), silent: Vec::new(), advice: None };
+    let mut answer = Answer::default();
     for (region, wish, looked) in join_all(looks).await {
         match looked {
             Ok(Ok(found)) => take(&state, &operator, region, wish, found, show_customer, &mut answer).await?,
@@ -125,7 +131,7 @@ async fn take(
     operator: &Operator,
     region: &Region,
     wish: &Wish,
-    found: rows::Found,
+    mut found: rows::Found,
     show_customer: bool,
     answer: &mut Answer,
 ) -> Result<(), Problem> {
@@ -143,7 +149,8 @@ async fn take(
     }
     let stored: BTreeSet<OrderId> = answer.orders.iter().map(|order| order.order_id).collect();
     for id in wish.ids.difference(&stored) {
-        let parked = found.parked.get(id).cloned().unwrap_or_default();
+        let parked = found.parked.remove(id).unwrap_or_default();
+        answer.parked_unknown |= parked.unknown;
         let queue = layout::checkout_queue(&region.name);
         let ready = state.looks.of(&queue).ready;
         answer.missing.push(Missing {
@@ -151,7 +158,7 @@ async fn take(
             region: region.name.to_string(),
             queue: queue.to_string(),
             ready,
-            parked,
+            parked: parked.moments,
         });
     }
     Ok(())
@@ -173,6 +180,12 @@ fn advice(answer: &Answer) -> Option<String> {
     }
     if !answer.silent.is_empty() {
         return Some("Not found in the databases that answered; ask again once the silent ones do.".to_owned());
+    }
+    if answer.parked_unknown {
+        return Some(
+            "Nothing is stored, and not every parked message could be looked through: `millpond parked list` has them."
+                .to_owned(),
+        );
     }
     Some(
         "Nothing is stored. If a client was answered 202 for it, it is known to the queue only and waits there, on its ladder \

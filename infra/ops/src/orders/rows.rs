@@ -1,21 +1,22 @@
 //! What a region's database holds of an order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use broker::layout;
 use chrono::{DateTime, Utc};
 use model::OrderId;
 use sea_orm::{ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use sea_orm::{QuerySelect as _, Value};
 use store::entity::{order, order_line};
-use store::{Backend, Reader, Reads, Region};
+use store::{Backend, Database, Reader, Reads, Region};
 
 use super::Wish;
+use super::parked::Parked;
 use super::view::{Line, Moment, OrderView, Outbox};
 
 /// Orders of one answer and region, at most: a shop's number is not unique.
 const MOST_ORDERS: u64 = 20;
-/// Rows of the outbox, and parked rows, that are looked through.
+/// Rows of the outbox that are looked through.
 const MOST_ROWS: u64 = 2_000;
 /// Movements of an order; their references begin with its id.
 const KINDS: &str = "'order', 'release', 'cancel', 'refund', 'ship', 'restock'";
@@ -25,10 +26,10 @@ const KINDS: &str = "'order', 'release', 'cancel', 'refund', 'ship', 'restock'";
 pub(super) struct Found {
     pub(super) orders: Vec<OrderView>,
     /// Parked messages of ids that are not stored.
-    pub(super) parked: BTreeMap<OrderId, Vec<Moment>>,
+    pub(super) parked: BTreeMap<OrderId, Parked>,
 }
 
-pub(super) async fn find(region: &Region, wish: &Wish, find: &str) -> Result<Found, DbErr> {
+pub(super) async fn find(region: &Region, wish: &Wish, find: &str, unrouted: &[Arc<Database>]) -> Result<Found, DbErr> {
     let db = &region.reader(Reads::History);
     let ids = wish.ids.iter().map(|id| id.as_uuid());
     let mut stored = order::Entity::find().filter(order::Column::Id.is_in(ids)).all(db).await?;
@@ -47,17 +48,17 @@ pub(super) async fn find(region: &Region, wish: &Wish, find: &str) -> Result<Fou
     }
     let mut found = Found::default();
     for row in stored {
-        found.orders.push(view(region, db, row).await?);
+        found.orders.push(view(region, db, row, unrouted).await?);
     }
     for id in &wish.ids {
         if found.orders.iter().all(|order| order.order_id != *id) {
-            found.parked.insert(*id, parked(region, db, *id).await?);
+            found.parked.insert(*id, Parked::of(region, db, unrouted, *id).await?);
         }
     }
     Ok(found)
 }
 
-async fn view(region: &Region, db: &Reader, row: order::Model) -> Result<OrderView, DbErr> {
+async fn view(region: &Region, db: &Reader, row: order::Model, unrouted: &[Arc<Database>]) -> Result<OrderView, DbErr> {
     let id = OrderId::try_from(row.id).map_err(|error| DbErr::Type(error.to_string()))?;
     let lines = order_line::Entity::find()
         .filter(order_line::Column::OrderId.eq(row.id))
@@ -78,7 +79,7 @@ async fn view(region: &Region, db: &Reader, row: order::Model) -> Result<OrderVi
         timeline.push(moment(row.updated_at, format!("{} (version {})", row.state, row.version)));
     }
     timeline.extend(movements(region, db, id, &lines).await?);
-    timeline.extend(parked(region, db, id).await?);
+    timeline.extend(Parked::of(region, db, unrouted, id).await?.moments);
     timeline.sort_by_key(|moment| moment.at);
     Ok(OrderView {
         order_id: id,
@@ -157,32 +158,8 @@ async fn outbox(db: &Reader, id: OrderId) -> Result<Outbox, DbErr> {
     })
 }
 
-/// The order's messages in its region's checkout queue that were parked, whatever became of them. The message's id is its
-/// event's, so the order is looked for in the bodies.
-async fn parked(region: &Region, db: &Reader, id: OrderId) -> Result<Vec<Moment>, DbErr> {
-    let holds = holds(db.backend());
-    let sql = format!(
-        "SELECT kind, reason, state, times, first_parked_at, last_parked_at FROM (SELECT * FROM parked_messages WHERE \
-         queue = $2 ORDER BY message_id DESC LIMIT {MOST_ROWS}) rows WHERE {holds}"
-    );
-    let queue = layout::checkout_queue(&region.name).to_string();
-    let rows = db.query_all_raw(db.statement(sql, [bytes(id), queue.into()])).await?;
-    let mut moments = Vec::new();
-    for row in &rows {
-        let (kind, reason): (String, String) = (row.try_get("", "kind")?, row.try_get("", "reason")?);
-        let (state, times): (String, i32) = (row.try_get("", "state")?, row.try_get("", "times")?);
-        let first: DateTime<Utc> = row.try_get("", "first_parked_at")?;
-        moments.push(moment(first, format!("{kind} was parked ({state} now): {}", parker::without_quoted(&reason))));
-        if times > 1 {
-            let last = row.try_get("", "last_parked_at")?;
-            moments.push(moment(last, format!("{kind} was parked for the {times}th time")));
-        }
-    }
-    Ok(moments)
-}
-
 /// SQL for whether `body` holds the bytes of `$1`.
-fn holds(backend: Backend) -> &'static str {
+pub(super) fn holds(backend: Backend) -> &'static str {
     match backend {
         Backend::Postgres => "position($1::bytea in body) > 0",
         Backend::Sqlite => "instr(body, $1) > 0",
@@ -190,10 +167,10 @@ fn holds(backend: Backend) -> &'static str {
 }
 
 /// An id as bodies have it.
-fn bytes(id: OrderId) -> Value {
+pub(super) fn bytes(id: OrderId) -> Value {
     id.to_string().into_bytes().into()
 }
 
-fn moment(at: DateTime<Utc>, what: impl Into<String>) -> Moment {
+pub(super) fn moment(at: DateTime<Utc>, what: impl Into<String>) -> Moment {
     Moment { at, what: what.into() }
 }

@@ -84,14 +84,18 @@ async fn an_order_that_is_not_stored_is_told_to_be_parked_or_known_to_the_queue_
         assert!(answer["advice"].as_str().unwrap().contains("known to the queue only"), "{answer}");
 
         let sql = "INSERT INTO parked_messages (queue, message_id, own_id, digest, kind, reason, reason_key, content_type, headers, \
-                   body, published_at) VALUES ('millpond.checkout.main.v1', 'm', 'm', $2, 'order.placed', 'a wrong total', \
-                   'a wrong total', 'application/json', $1, $2, $3)";
-        let body = json!({"order_id": id}).to_string().into_bytes();
-        execute(&site, sql, vec![json!({}).into(), body.into(), chrono::DateTime::UNIX_EPOCH.into()]).await;
-        let answer = found(&site, &id.to_string()).await;
-        let parked = answer["missing"][0]["parked"][0]["what"].as_str().unwrap();
-        assert_eq!(parked, "order.placed was parked (open now): a wrong total");
-        assert!(answer["advice"].as_str().unwrap().contains("millpond parked"), "{answer}");
+                   body, published_at) VALUES ($4, 'm', 'm', $2, 'order.placed', 'a wrong total', 'a wrong total', \
+                   'application/json', $1, $2, $3)";
+        for (key, queue) in [("cart-9", "millpond.checkout.main.v1"), ("cart-10", "millpond.unrouted")] {
+            let id = order_id(key);
+            let body = json!({"order_id": id}).to_string().into_bytes();
+            let binds = vec![json!({}).into(), body.into(), chrono::DateTime::UNIX_EPOCH.into(), queue.into()];
+            execute(&site, sql, binds).await;
+            let answer = found(&site, &id.to_string()).await;
+            let parked = answer["missing"][0]["parked"][0]["what"].as_str().unwrap();
+            assert_eq!(parked, "order.placed was parked (open now): a wrong total", "{queue}");
+            assert!(answer["advice"].as_str().unwrap().contains("millpond parked"), "{answer}");
+        }
         site.close().await;
     }
 }
