@@ -49,10 +49,14 @@ impl Coalescer {
         }
     }
 
-    /// Asks for purges; each says by itself when it is done. `urgent`: at once, whenever their tags were purged.
-    pub(crate) fn ask(&self, purges: Vec<Purge>, urgent: bool) -> Vec<Told> {
+    /// Asks for purges; each says by itself when it is done. `urgent`: at once, whenever their tags were purged. `owed`: those
+    /// of which nobody may have been told, though the cache has them; everybody is, once more.
+    pub(crate) fn ask(&self, purges: Vec<Purge>, urgent: bool, owed: Vec<Tag>) -> Vec<Told> {
         let told = {
             let mut slots = self.slots();
+            for tag in owed {
+                slots.owe(tag);
+            }
             purges.into_iter().map(|purge| slots.ask(purge, urgent)).collect()
         };
         self.asked.notify_one();

@@ -37,7 +37,10 @@ impl Handler for Invalidation {
     async fn handle(&self, batch: &[Item<Change>]) -> Result<Handled, BatchError> {
         // A message that came back often is handled alone, and all others wait for it: it may not wait, too.
         let alone = matches!(batch, [item] if item.redelivered);
-        for told in self.coalescer.ask(purges(batch.iter().map(|item| &item.event)), alone) {
+        // What came before may be purged, and the process that did it gone before anybody heard.
+        let again = purges(batch.iter().filter(|item| item.redelivered).map(|item| &item.event));
+        let owed = again.into_iter().map(|purge| purge.tag).collect();
+        for told in self.coalescer.ask(purges(batch.iter().map(|item| &item.event)), alone, owed) {
             // A sender that is gone takes the role with it; the batch comes again.
             let told = told.await.unwrap_or_else(|_| Err("nobody purges any more".to_owned()));
             told.map_err(BatchError::Infrastructure)?;

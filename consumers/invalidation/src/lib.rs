@@ -10,6 +10,8 @@
 //! - **A change that was acked is purged**, at least once, before it is acked.
 //! - **An older change purges nothing**, nor does a repeated one: the version is compared and the tag is bumped in one
 //!   step, for each tag by itself.
+//! - **Who keeps pages is told, whoever dies**: of a change that is delivered again everybody is told once more, though its
+//!   purge may be done. A CDN that was to be told when the process was killed is not: its pages live as long as they said.
 //! - **At most one purge per tag and second** (`coalesce_ms`) by each process that runs this role: the first change is purged
 //!   at once, those of the following second together when it is over. An import of a thousand products purges a list that
 //!   shows them once a second.

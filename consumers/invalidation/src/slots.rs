@@ -32,6 +32,8 @@ struct Slot {
 #[derive(Debug, Default)]
 struct Pending {
     versions: BTreeMap<String, i64>,
+    /// Somebody else may have done it, and told nobody.
+    owed: bool,
     waiting: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
@@ -75,15 +77,20 @@ impl Slots {
         told
     }
 
+    /// A purge of `tag` that is about to be asked for may have been done by somebody who did not live to tell of it.
+    pub(crate) fn owe(&mut self, tag: Tag) {
+        self.tags.entry(tag).or_default().pending.get_or_insert_default().owed = true;
+    }
+
     /// The purges whose time has come by `now`, which counts as their begin. Forgets tags that were not purged lately.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Due> {
         let every = self.every;
         let mut due = Vec::new();
         self.tags.retain(|tag, slot| {
             let rests = slot.last.is_some_and(|last| now < last + every);
-            if !rests && let Some(Pending { versions, waiting }) = slot.pending.take() {
+            if !rests && let Some(Pending { versions, owed, waiting }) = slot.pending.take() {
                 slot.last = Some(now);
-                due.push(Due { purge: Purge { tag: tag.clone(), versions }, owed: slot.owed, waiting });
+                due.push(Due { purge: Purge { tag: tag.clone(), versions }, owed: owed || slot.owed, waiting });
                 return true;
             }
             rests || slot.owed || slot.pending.is_some()
@@ -174,6 +181,17 @@ mod tests {
             due.tell(&Err("away".to_owned()));
         }
         assert_eq!(second.try_recv(), Ok(Err("away".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_may_have_purged_is_owed_once() {
+        let (mut slots, start) = (Slots::new(SECOND), Instant::now());
+        slots.owe(purge("MUG", 1).tag);
+        let _told = slots.ask(purge("MUG", 1), false);
+        assert!(slots.take_due(start)[0].owed);
+        slots.done(&purge("MUG", 1).tag);
+        let _told = slots.ask(purge("MUG", 2), false);
+        assert!(!slots.take_due(start + SECOND)[0].owed);
     }
 
     #[tokio::test]

@@ -180,6 +180,20 @@ async fn a_purge_that_was_done_without_an_answer_is_told_of_when_it_is_tried_aga
     assert_eq!(*desk.ear.purged.lock().unwrap(), [Tag::stock(&region(), &mug())]);
 }
 
+#[tokio::test]
+async fn a_purge_of_a_process_that_died_before_it_told_of_it_is_told_of_by_whoever_gets_its_message() {
+    for cache in both().await {
+        assert_eq!(purged(&cache, [Change::Stock(stock(1))]).await, [false, true, false, false, false, false]);
+        let desk = Desk::new(&cache, Duration::ZERO);
+        let mut batch = items([Change::Stock(stock(1))]);
+        desk.handle(&batch).await.unwrap();
+        assert!(desk.ear.purged.lock().unwrap().is_empty(), "the same again is no news");
+        batch[0].redelivered = true;
+        desk.handle(&batch).await.unwrap();
+        assert_eq!(*desk.ear.purged.lock().unwrap(), [Tag::stock(&region(), &mug())]);
+    }
+}
+
 /// The generations that a tag has had, looked at all the time.
 async fn generations(cache: &Cache, tag: &Tag, seen: &Mutex<Vec<Generation>>) {
     loop {
