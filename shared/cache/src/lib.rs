@@ -25,6 +25,7 @@
 //! Redis as a store of record, as a lock that correctness needs, or as a queue; a retry of a call (it doubles the bound,
 //! a miss costs one read); client-side caching; versions from clocks.
 
+mod condition;
 mod config;
 mod link;
 mod memory;
@@ -127,6 +128,17 @@ impl Cache {
         match &self.part {
             Part::Memory(_) => true,
             Part::Remote(remote) => remote.link().is_closed(),
+        }
+    }
+
+    /// What an operator should know of the server behind the cache, once a write was tried: nothing for `memory:`.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where it takes no write, as a replica or a server that is full under `noeviction`, or tells nothing.
+    pub async fn examine(&self) -> Result<Vec<&'static str>, Unavailable> {
+        match &self.part {
+            Part::Memory(_) => Ok(Vec::new()),
+            Part::Remote(remote) => self.counted(remote.examine().await),
         }
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use model::OrderId;
 use redis::{Client, Script};
 
+use crate::condition;
 use crate::config::Config;
 use crate::link::{Link, LinkError};
 use crate::pages::PageScripts;
@@ -47,6 +48,9 @@ if newer == 1 then
 end
 return newer";
 
+/// How long the key of a write that was tried is kept.
+const PROBE_MS: u64 = 1_000;
+
 pub(crate) struct Remote {
     link: Link,
     prefix: String,
@@ -74,6 +78,17 @@ impl Remote {
 
     pub(crate) fn link(&self) -> &Link {
         &self.link
+    }
+
+    pub(crate) async fn examine(&self) -> Result<Vec<&'static str>, LinkError> {
+        let probe = format!("{}probe", self.prefix);
+        let told = self.link.call(async move |mut connection| {
+            redis::cmd("SET").arg(probe).arg("").arg("PX").arg(PROBE_MS).exec_async(&mut connection).await?;
+            // Not CONFIG, which managed servers refuse; and a user may be refused this.
+            let info = redis::cmd("INFO").arg("memory").query_async::<String>(&mut connection).await;
+            Ok(info.unwrap_or_default())
+        });
+        Ok(condition::warnings(&told.await?))
     }
 
     pub(crate) async fn put_statuses(&self, statuses: &[OrderStatus]) -> Result<(), LinkError> {

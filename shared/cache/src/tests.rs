@@ -48,6 +48,25 @@ fn purge_for(versions: &[(&str, i64)]) -> Purge {
 }
 
 #[tokio::test]
+async fn a_redis_that_is_full_and_refuses_is_told_from_one_that_answers() {
+    let redis = PrivateRedis::start().await.unwrap();
+    let cache = Cache::open(&Config { url: redis.url().into(), ..patient() }).await.unwrap();
+    let configure = async |name: &str, value: &str| {
+        let client = redis::Client::open(redis.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec_async(&mut connection).await.unwrap();
+    };
+    let warned = cache.examine().await.unwrap();
+    assert!(warned.iter().any(|warning| warning.contains("maxmemory is 0")), "as it is installed: {warned:?}");
+    configure("maxmemory", "1").await;
+    let refused = cache.examine().await.unwrap_err().to_string();
+    assert!(refused.contains("OOM"), "{refused}");
+    configure("maxmemory", "100mb").await;
+    configure("maxmemory-policy", "allkeys-lru").await;
+    assert!(cache.examine().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_late_status_never_hides_a_newer_one() {
     let rejected = OrderState::Rejected { reason: Rejection::IdempotencyConflict };
     for cache in both().await {

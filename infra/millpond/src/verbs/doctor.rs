@@ -179,7 +179,15 @@ async fn examine_cache(settings: &Settings, report: &mut Report) {
         return Report::ok("cache", "in memory: each process has its own");
     }
     match timeout(PATIENCE, Cache::open(&settings.cache)).await {
-        Ok(Ok(cache)) if cache.is_available() => Report::ok("cache", "Redis answers"),
+        Ok(Ok(cache)) if cache.is_available() => match cache.examine().await {
+            Ok(warnings) => {
+                Report::ok("cache", "Redis answers, and takes a write");
+                for warning in warnings {
+                    report.warn("cache", warning);
+                }
+            }
+            Err(error) => report.fail("cache", &format!("{error}; is it full, or a replica?")),
+        },
         Ok(Ok(_)) | Err(_) => report.warn(
             "cache",
             "Redis does not answer. Nothing is lost without it; order status is read from the database meanwhile",
