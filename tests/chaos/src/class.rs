@@ -131,7 +131,7 @@ classes! {
     MemoryAlarm = "memory-alarm", Broker, span(2..=4, 3..=12, 3), RABBIT;
     /// RabbitMQ raises its disk alarm.
     DiskAlarm = "disk-alarm", Broker, span(2..=4, 3..=12, 3), RABBIT;
-    /// The file system under RabbitMQ is full to the last byte.
+    /// The file system under RabbitMQ is full to the last byte, past its alarm.
     BrokerDiskFull = "broker-disk-full", Broker, span(4..=6, 5..=15, 12), RABBIT;
     /// Checkout's queue is deleted, once it has been emptied, and is declared again by those who need it.
     QueueDeleted = "queue-deleted", Broker, span(1..=2, 2..=5, 10), CHECKOUT;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use broker::{QueueName, layout};
+use broker::QueueName;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
@@ -310,8 +310,10 @@ async fn repair(world: &World) -> Result<()> {
 /// Waits until queues are empty and what was accepted has arrived.
 async fn come_to_rest(world: &World, evidence: &oracle::Evidence) -> Result<()> {
     let begun = Instant::now();
-    world.until_empty(&World::checkout_queue(), REST_WITHIN).await?;
-    world.until_empty(&World::checkout_queue().parked(), REST_WITHIN).await?;
+    let homes = World::homes();
+    let parked = homes.each_ref().map(QueueName::parked);
+    world.until_empty(&homes, REST_WITHIN).await?;
+    world.until_empty(&parked, REST_WITHIN).await?;
     let mut look = interval(Duration::from_millis(500));
     while world.backlog().await != Some(0) {
         anyhow::ensure!(begun.elapsed() < REST_WITHIN, "the queues do not get empty: {:?}", world.backlog().await);
@@ -324,7 +326,6 @@ async fn come_to_rest(world: &World, evidence: &oracle::Evidence) -> Result<()> 
         begun.elapsed().as_secs()
     );
     // The outboxes are empty by now: what is told is on its way to the ear, if it is not there.
-    world.until_empty(&QueueName::new(tap::QUEUE), REST_WITHIN).await?;
-    world.until_empty(&layout::invalidation_queue(), REST_WITHIN).await?;
-    Ok(())
+    world.until_empty(&homes, REST_WITHIN).await?;
+    world.until_empty(&[QueueName::new(tap::QUEUE)], REST_WITHIN).await
 }

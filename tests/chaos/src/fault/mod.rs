@@ -88,7 +88,7 @@ pub fn make(planned: &Planned, world: &World) -> Result<Box<dyn Fault>, String> 
         Class::BrokerRestarted => Box::new(broker::Ended("TERM")),
         Class::BrokerFrozen => Box::new(broker::Frozen),
         Class::MemoryAlarm => Box::new(broker::Alarm(&["set_vm_memory_high_watermark", "0.0000001"])),
-        Class::DiskAlarm => Box::new(broker::Alarm(&["set_disk_free_limit", "1000GB"])),
+        Class::DiskAlarm => Box::new(broker::Alarm(broker::LOW_ON_DISK)),
         Class::BrokerDiskFull => {
             world.rabbit_disk.as_ref().ok_or(small)?;
             Box::new(broker::DiskFull)

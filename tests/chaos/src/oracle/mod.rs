@@ -115,6 +115,8 @@ impl Site<'_> {
     async fn judge(&self, journals: &[Claims]) -> Result<Verdict> {
         let queues =
             rest::standing_still(&self.broker, &self.evidence.broker_url).await.context("the queues' depths")?;
+        // At once: what waits for its time does not stand still for long.
+        let on_rungs = rest::on_rungs(&self.broker, &queues).await.context("who waits to be tried again")?;
         let parked = parked::read(self, &queues).await.context("what is parked")?;
         let keys = self.evidence.posted.iter().map(|posted| posted.key.clone()).collect();
         let beside = Beside { parked: parked.orders().collect(), keys: Some(keys) };
@@ -151,7 +153,7 @@ impl Site<'_> {
         }
         breaches.extend(cached::judge(self).await.context("the cache")?);
         let outboxes = rest::outboxes(&self.databases).await.context("the outboxes")?;
-        breaches.extend(rest::judge(&queues, &parked, &outboxes, &self.evidence.poison));
+        breaches.extend(rest::judge(&queues, &on_rungs, &parked, &outboxes, &self.evidence.poison));
         Ok(Verdict { breaches, counts })
     }
 }

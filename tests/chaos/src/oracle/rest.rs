@@ -24,6 +24,9 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 const RETRY: &str = ".retry.";
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A home queue and the id of a message.
+pub(super) type Named = (String, String);
+
 /// The depth of every queue, once none has changed for a while. The broker counts them at this moment: its management
 /// API's figures are some seconds old, so that gives the names alone.
 pub(super) async fn standing_still(vhost: &Vhost, url: &str) -> Result<BTreeMap<String, u64>> {
@@ -58,6 +61,18 @@ async fn still(vhost: &Vhost, broker: &dyn Broker) -> Result<BTreeMap<String, u6
     bail!("the queues still move after {PATIENCE:?}: it is too early to judge. At last they held {last:?} {why}")
 }
 
+/// The messages that wait on the rungs of retry ladders: their home queue and their id, each once. A copy more of one is the
+/// same message, which its worker handed on and could not settle.
+pub(super) async fn on_rungs(vhost: &Vhost, queues: &BTreeMap<String, u64>) -> Result<BTreeSet<Named>> {
+    let mut waiting = BTreeSet::new();
+    for (queue, messages) in queues.iter().filter(|(_, messages)| **messages > 0) {
+        let Some((home, _)) = queue.split_once(RETRY) else { continue };
+        let peeked = vhost.peek(queue, *messages).await?;
+        waiting.extend(peeked.into_iter().map(|message| (home.to_owned(), message.id)));
+    }
+    Ok(waiting)
+}
+
 /// How many rows each database's outbox holds.
 pub(super) async fn outboxes(databases: &Databases) -> Result<BTreeMap<String, i64>> {
     let mut waiting = BTreeMap::new();
@@ -72,12 +87,14 @@ pub(super) async fn outboxes(databases: &Databases) -> Result<BTreeMap<String, i
 /// Holds what is left against what was put in.
 pub(super) fn judge(
     queues: &BTreeMap<String, u64>,
+    on_rungs: &BTreeSet<Named>,
     parked: &Parked,
     outboxes: &BTreeMap<String, i64>,
     poison: &[Poison],
 ) -> Breaches {
     let mut breaches = Breaches::default();
-    depths(queues, poison, &mut breaches);
+    depths(queues, &mut breaches);
+    rungs(on_rungs, poison, &mut breaches);
     put_aside(parked, poison, &mut breaches);
     for (database, waiting) in outboxes.iter().filter(|(_, waiting)| **waiting != 0) {
         breaches.add(Guarantee::AtRest, format!("the outbox of {database}"), "no row", waiting.to_string());
@@ -85,38 +102,32 @@ pub(super) fn judge(
     breaches
 }
 
-/// Every queue is empty but rungs on which poison goes round: what is put aside is in rows by now.
-fn depths(queues: &BTreeMap<String, u64>, poison: &[Poison], breaches: &mut Breaches) {
-    let mut rungs: BTreeMap<&str, u64> = BTreeMap::new();
-    for one in poison.iter().filter(|one| one.end == PoisonEnd::Waiting) {
-        *rungs.entry(&one.queue).or_default() += 1;
+/// Every queue is empty but rungs, on which poison goes round: what is put aside is in rows by now.
+fn depths(queues: &BTreeMap<String, u64>, breaches: &mut Breaches) {
+    for (queue, messages) in queues.iter().filter(|(queue, messages)| **messages > 0 && !queue.contains(RETRY)) {
+        breaches.add(Guarantee::AtRest, queue, "to be empty", format!("{messages} messages"));
     }
-    for (queue, messages) in queues {
-        let left = match queue.split_once(RETRY).and_then(|(home, _)| rungs.get_mut(home)) {
-            Some(waiting) => {
-                let theirs = (*waiting).min(*messages);
-                *waiting -= theirs;
-                messages - theirs
-            }
-            None => *messages,
-        };
-        if left > 0 {
-            breaches.add(Guarantee::AtRest, queue, "to be empty, but for poison", format!("{left} messages"));
-        }
+}
+
+/// Who waits on a rung is poison that has to wait there.
+fn rungs(on_rungs: &BTreeSet<Named>, poison: &[Poison], breaches: &mut Breaches) {
+    let known = named(poison, PoisonEnd::Waiting);
+    for (home, id) in on_rungs.difference(&known) {
+        breaches.add(Guarantee::AtRest, format!("message {id} of {home}"), "to be handled", "it on a rung");
     }
-    for (home, missing) in rungs.into_iter().filter(|(_, missing)| *missing > 0) {
-        let subject = format!("the retry queues of {home}");
-        breaches.add(Guarantee::AtRest, subject, "all poison that has to wait", format!("{missing} missing"));
+    for (home, id) in known.difference(on_rungs) {
+        breaches.add(Guarantee::AtRest, format!("poison {id} of {home}"), "it on a rung", "it nowhere");
     }
+}
+
+fn named(poison: &[Poison], end: PoisonEnd) -> BTreeSet<Named> {
+    let those = poison.iter().filter(|one| one.end == end);
+    those.map(|one| (one.queue.clone(), one.message_id.clone())).collect()
 }
 
 /// What is put aside is what was poisoned.
 fn put_aside(parked: &Parked, poison: &[Poison], breaches: &mut Breaches) {
-    let known: BTreeSet<(String, String)> = poison
-        .iter()
-        .filter(|one| one.end == PoisonEnd::Parked)
-        .map(|one| (one.queue.clone(), one.message_id.clone()))
-        .collect();
+    let known = named(poison, PoisonEnd::Parked);
     let mut missing = known.clone();
     for (home, id, order) in parked.messages() {
         let order = order.map(|order| order.to_string()).unwrap_or_default();
@@ -145,14 +156,15 @@ mod tests {
         Poison { queue: QUEUE.to_owned(), message_id: format!("m-{id}"), kind: "bad JSON".to_owned(), end }
     }
 
-    fn found(queues: &[(&str, u64)], parked: u64, outbox: i64, poison: &[Poison]) -> Vec<String> {
+    fn found(queues: &[(&str, u64)], rungs: &[u64], parked: u64, outbox: i64, poison: &[Poison]) -> Vec<String> {
         let mut put_aside = Parked::default();
         for id in 0..parked {
             put_aside.add(QUEUE, &format!("m-{id}"), b"");
         }
         let queues = queues.iter().map(|(queue, messages)| (format!("{QUEUE}{queue}"), *messages)).collect();
+        let on_rungs = rungs.iter().map(|id| (QUEUE.to_owned(), format!("m-{id}"))).collect();
         let outboxes = BTreeMap::from([("main".to_owned(), outbox)]);
-        let breaches = judge(&queues, &put_aside, &outboxes, poison);
+        let breaches = judge(&queues, &on_rungs, &put_aside, &outboxes, poison);
         assert!(breaches.guarantees().all(|guarantee| guarantee == Guarantee::AtRest), "{breaches}");
         breaches.named().iter().map(|breach| breach.subject.clone()).collect()
     }
@@ -160,21 +172,22 @@ mod tests {
     #[test]
     fn what_is_left_is_what_was_poisoned_and_nothing_else() {
         let two = [0, 1].map(|id| poison(id, PoisonEnd::Parked));
-        assert_eq!(found(&[("", 0), (PARKED, 0)], 0, 0, &[]), Vec::<String>::new());
-        assert_eq!(found(&[(PARKED, 2)], 2, 0, &two), [format!("{QUEUE}{PARKED}")], "not in rows");
-        assert_eq!(found(&[("", 0)], 2, 0, &two), Vec::<String>::new());
-        assert_eq!(found(&[], 1, 0, &two), [format!("poison m-1 of {QUEUE}")], "nowhere to be seen");
-        assert_eq!(found(&[], 1, 0, &[]), [format!("message m-0 of {QUEUE} (order \"\")")], "an innocent");
-        assert_eq!(found(&[("", 1)], 0, 0, &[]), [QUEUE]);
-        assert_eq!(found(&[], 0, 1, &[]), ["the outbox of main"]);
+        assert_eq!(found(&[("", 0), (PARKED, 0)], &[], 0, 0, &[]), Vec::<String>::new());
+        assert_eq!(found(&[(PARKED, 2)], &[], 2, 0, &two), [format!("{QUEUE}{PARKED}")], "not in rows");
+        assert_eq!(found(&[("", 0)], &[], 2, 0, &two), Vec::<String>::new());
+        assert_eq!(found(&[], &[], 1, 0, &two), [format!("poison m-1 of {QUEUE}")], "nowhere to be seen");
+        assert_eq!(found(&[], &[], 1, 0, &[]), [format!("message m-0 of {QUEUE} (order \"\")")], "an innocent");
+        assert_eq!(found(&[("", 1)], &[], 0, 0, &[]), [QUEUE]);
+        assert_eq!(found(&[], &[], 0, 1, &[]), ["the outbox of main"]);
     }
 
     #[test]
     fn messages_of_a_version_that_nobody_knows_wait_on_a_rung() {
         let three = [0, 1, 2].map(|id| poison(id, PoisonEnd::Waiting));
-        assert_eq!(found(&[(".retry.10s", 1), (".retry.600s", 2)], 0, 0, &three), Vec::<String>::new());
-        assert_eq!(found(&[(".retry.600s", 2)], 0, 0, &three), [format!("the retry queues of {QUEUE}")]);
-        assert_eq!(found(&[(".retry.600s", 4)], 0, 0, &three), [format!("{QUEUE}.retry.600s")]);
-        assert_eq!(found(&[("", 3)], 0, 0, &three).len(), 2, "and not in the queue itself");
+        let rung = [(".retry.600s", 3)];
+        assert_eq!(found(&rung, &[0, 1, 2], 0, 0, &three), Vec::<String>::new());
+        assert_eq!(found(&rung, &[0, 2], 0, 0, &three), [format!("poison m-1 of {QUEUE}")], "nowhere to be seen");
+        assert_eq!(found(&rung, &[0, 1, 2, 3], 0, 0, &three), [format!("message m-3 of {QUEUE}")], "an innocent");
+        assert_eq!(found(&[("", 3)], &[], 0, 0, &three).len(), 4, "and not in the queue itself");
     }
 }

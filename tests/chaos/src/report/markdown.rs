@@ -22,7 +22,8 @@ impl Report {
         }
         text.push_str(
             "\n## Recovery by class\n\nSeconds from the end of a fault until an order was accepted, and until no more waited than \
-             before it. Faults overlap, so others may have been in the way. p99 of fewer than a hundred is the largest.\n\n\
+             before it. A fault ends when it is undone, which for queues and bindings includes the replay of what was unrouted. \
+             Faults overlap, so others may have been in the way. p99 of fewer than a hundred is the largest.\n\n\
              | class | faults | what | 202: p50 | p99 | max | drained: p50 | p99 | max |\n\
              |---|--:|---|--:|--:|--:|--:|--:|--:|\n",
         );

@@ -28,7 +28,10 @@ impl Report {
                 drains[2]
             );
         }
-        let _ = writeln!(text, "(seconds from the end of a fault; others may have been under way)\n");
+        let _ = writeln!(
+            text,
+            "(seconds from the end of a fault, unrouted orders replayed; others may have been under way)\n"
+        );
         for (name, value) in self.figures() {
             let _ = writeln!(text, "  {name:<28}  {value}");
         }

@@ -26,7 +26,7 @@ impl World {
     pub(crate) async fn bring_home(&self) -> Result<()> {
         self.restore_topology().await?;
         let unrouted = QueueName::unrouted();
-        self.until_empty(&unrouted, HOME_WITHIN).await?;
+        self.until_empty(std::slice::from_ref(&unrouted), HOME_WITHIN).await?;
         let (begun, mut look) = (Instant::now(), interval(LOOK_EVERY));
         loop {
             look.tick().await;

@@ -38,14 +38,19 @@ impl World {
         layout::checkout_queue(&Self::region())
     }
 
-    /// Messages that wait in the queues that have to be empty at the end; `None` while the broker does not say.
-    pub async fn backlog(&self) -> Option<u64> {
-        let homes = [
+    /// The queues of all consumers.
+    pub(crate) fn homes() -> [QueueName; 4] {
+        [
             Self::checkout_queue(),
             layout::analytics_orders_queue(),
             layout::analytics_pages_queue(),
             layout::invalidation_queue(),
-        ];
+        ]
+    }
+
+    /// Messages that wait in the queues that have to be empty at the end; `None` while the broker does not say.
+    pub async fn backlog(&self) -> Option<u64> {
+        let homes = Self::homes();
         let parked = homes.each_ref().map(QueueName::parked);
         let queues: Vec<QueueName> = homes.into_iter().chain(parked).chain([QueueName::unrouted()]).collect();
         let depths = timeout(Duration::from_secs(2), self.broker.depths(&queues)).await.ok()?.ok()?;
@@ -80,21 +85,21 @@ impl World {
         self.look.delete_queue(queue.as_str()).await
     }
 
-    /// Waits until a queue and its ladder hold nothing, unsettled deliveries included.
-    pub(crate) async fn until_empty(&self, queue: &QueueName, patience: Duration) -> Result<()> {
+    /// Waits until these queues and their ladders hold nothing, unsettled deliveries included.
+    pub(crate) async fn until_empty(&self, queues: &[QueueName], patience: Duration) -> Result<()> {
         let (begun, mut look) = (Instant::now(), interval(PUBLISH_EVERY));
         let mut empty = 0;
-        // What no release knows yet waits on the last rung for ever.
-        let last = queue.retry(Duration::from_mins(10));
         // Twice in a row: an order may be on its way from one to the other.
         while empty < 2 {
             look.tick().await;
-            anyhow::ensure!(begun.elapsed() < patience, "{queue} did not get empty");
-            let holds = self.held().await?.into_iter().any(|(name, messages)| {
-                let ladder = name.strip_prefix(queue.as_str()).is_some_and(|rest| rest.starts_with(".retry"));
-                (name == queue.as_str() || (ladder && name != last.as_str())) && messages > 0
-            });
-            empty = if holds { 0 } else { empty + 1 };
+            let held = self.held().await?;
+            let mut holds =
+                held.iter().filter(|(name, messages)| **messages > 0 && queues.iter().any(|q| is_of(q, name)));
+            let first = holds.next();
+            empty = if first.is_some() { 0 } else { empty + 1 };
+            if let Some((name, messages)) = first {
+                anyhow::ensure!(begun.elapsed() < patience, "{name} did not get empty: it holds {messages}");
+            }
         }
         Ok(())
     }
@@ -202,6 +207,13 @@ impl World {
             }
         }
     }
+}
+
+/// Whether the queue of this name is `queue`, or a rung of its ladder but the last: there waits for ever what no release
+/// knows yet.
+fn is_of(queue: &QueueName, name: &str) -> bool {
+    let ladder = name.strip_prefix(queue.as_str()).is_some_and(|rest| rest.starts_with(".retry"));
+    name == queue.as_str() || (ladder && name != queue.retry(Duration::from_mins(10)).as_str())
 }
 
 /// Where a message belongs.
