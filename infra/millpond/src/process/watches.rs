@@ -64,7 +64,7 @@ impl Starting<'_> {
                     broker = name,
                     waiting,
                     "{waiting} messages reached no queue and wait in {UNROUTED}: a binding is missing. Restart a role \
-                     that declares it, then move them to their queue"
+                     that declares it, then `millpond parked replay --queue {UNROUTED}` once a parker has them"
                 );
             })
             .await;
