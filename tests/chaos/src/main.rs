@@ -80,6 +80,7 @@ async fn main() -> Result<ExitCode> {
     Ok(match (report.clean, report.complete) {
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(INCOMPLETE),
+        (false, _) if !report.lost.is_empty() => ExitCode::from(INCOMPLETE),
         (false, _) => ExitCode::FAILURE,
     })
 }

@@ -73,7 +73,12 @@ async fn play(world: &Arc<World>, options: &Options, stop: &CancellationToken, s
     let mut evidence = Evidence { seed: options.seed, faults, ..Evidence::default() };
     traffic.stop_load(&mut evidence).await;
     evidence.client = traffic.client.seen();
-    let judged = if stop.is_cancelled() { Ok(()) } else { conclude(world, traffic, &beside, &mut evidence, say).await };
+    evidence.lost = world.lost().to_vec();
+    let judged = if stop.is_cancelled() || !evidence.lost.is_empty() {
+        Ok(())
+    } else {
+        conclude(world, traffic, &beside, &mut evidence, say).await
+    };
     evidence.depths = beside.end().await;
     evidence.deaths = world.roles.deaths();
     judged.map(|()| evidence)
@@ -225,7 +230,8 @@ impl Player {
     async fn play(self, faults: Vec<Planned>) -> Vec<Happened> {
         let mut happened = Vec::new();
         for planned in faults {
-            if self.stop.run_until_cancelled(sleep_until(self.start + planned.at)).await.is_none() {
+            let until = self.world.over().run_until_cancelled(sleep_until(self.start + planned.at));
+            if self.stop.run_until_cancelled(until).await.flatten().is_none() {
                 break;
             }
             happened.push(self.one(&planned).await);

@@ -24,7 +24,7 @@ impl Fault for Ended {
     }
 
     fn end<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(world.servers.bring_back(Server::Rabbit))
+        Box::pin(world.bring_back_broker())
     }
 }
 
@@ -61,8 +61,8 @@ impl Fault for Alarm {
 /// How long what was on its way may take to be written, once the alarm is there.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 
-/// Not a byte more fits, past the alarm that the node raises before. A disk that fills up faster than it looks is none that
-/// RabbitMQ survives: 3.10.8 may leave a queue's log as no later start can read it.
+/// Not a byte more fits, past the alarm that the node raises before. 3.10.8 may leave a queue's log as no later start can
+/// read it: in one of four where the disk fills up faster than the node looks, in one of some twenty after its alarm.
 pub(super) struct DiskFull;
 
 impl Fault for DiskFull {
@@ -85,7 +85,7 @@ impl Fault for DiskFull {
             if world.servers.pid(Server::Rabbit).is_some() {
                 world.servers.end(Server::Rabbit, "KILL").await?;
             }
-            world.servers.bring_back(Server::Rabbit).await
+            world.bring_back_broker().await
         })
     }
 }

@@ -80,6 +80,8 @@ pub struct Evidence {
     pub deaths: Vec<Death>,
     /// What kept the shop from coming to rest.
     pub unrest: Vec<String>,
+    /// Queues that RabbitMQ itself lost: nothing can be judged then.
+    pub lost: Vec<String>,
     /// The oracle's word; none where the run was interrupted before.
     pub verdict: Option<Verdict>,
 }
@@ -105,6 +107,8 @@ pub struct Report {
     pub verdict: Option<Verdict>,
     /// What kept the shop from coming to rest.
     pub unrest: Vec<String>,
+    /// Queues that RabbitMQ itself lost, so that the run ended and was not judged.
+    pub lost: Vec<String>,
     /// Requests of the load that were accepted, refused, not answered, not sent.
     pub load: [u64; 4],
     /// Orders of the client: accepted, sent again, refused for good, cancelled or refunded.
@@ -120,7 +124,7 @@ pub struct Report {
 impl Report {
     /// Puts everything together.
     pub fn new(evidence: Evidence) -> Self {
-        let Evidence { seed, mut faults, client, load, depths, deaths, unrest, verdict } = evidence;
+        let Evidence { seed, mut faults, client, load, depths, deaths, unrest, lost, verdict } = evidence;
         let accepted: Vec<f64> = client.accepted.iter().map(std::time::Duration::as_secs_f64).collect();
         for fault in faults.iter_mut().filter(|fault| fault.not_injected.is_none()) {
             fault.recovery = recovery(fault.begun_s, fault.ended_s, &accepted, &depths);
@@ -144,6 +148,7 @@ impl Report {
             failures,
             verdict,
             unrest,
+            lost,
             load: [load.accepted, load.refused.values().sum(), load.unanswered, load.not_sent],
             client: [client.accepted.len() as u64, client.again, client.refused, client.taken_back],
             deaths,

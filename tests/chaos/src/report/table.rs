@@ -61,6 +61,7 @@ impl Report {
             rows.extend(named.map(|breach| ("BROKEN".to_owned(), breach.to_string())));
         }
         rows.extend(self.failures.iter().map(|(class, why)| (format!("not done: {class}"), why.clone())));
+        rows.extend(self.lost.iter().map(|queue| ("lost by RabbitMQ".to_owned(), queue.clone())));
         rows.extend(self.unrest.iter().map(|why| ("not at rest".to_owned(), why.clone())));
         for death in &self.deaths {
             let last = death.said.lines().last().unwrap_or_default();
@@ -77,6 +78,7 @@ impl Report {
         match (self.clean, self.complete) {
             (true, true) => "clean: every promise was kept",
             (true, false) => "incomplete: no promise was broken, but not everything was tried",
+            (false, _) if !self.lost.is_empty() => "none: RabbitMQ lost queues of its own, so nothing can be judged",
             (false, _) if self.verdict.is_none() => "none: the run was not judged",
             (false, _) => "BROKEN: a promise was not kept",
         }

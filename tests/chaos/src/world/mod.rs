@@ -3,6 +3,7 @@
 mod catalogue;
 mod disk;
 mod home;
+mod lost;
 mod messages;
 mod roles;
 
@@ -18,6 +19,7 @@ use testkit::servers::{Server, Servers};
 use testkit::vhost::Vhost;
 use tokio_util::sync::CancellationToken;
 
+use self::lost::Lost;
 use crate::oracle::{Evidence, Poison, Posted, Region, Told, tap};
 use crate::proxy::{Direction, Proxy, Way};
 
@@ -95,6 +97,7 @@ pub struct World {
     broker: Arc<Rabbit>,
     look: Vhost,
     ledger: Mutex<Ledger>,
+    lost: Lost,
     binary: PathBuf,
     folder: Option<TempDir>,
 }
@@ -126,6 +129,7 @@ impl World {
             broker,
             look,
             ledger: Mutex::default(),
+            lost: Lost::default(),
             binary,
             folder: Some(folder),
         };
@@ -212,6 +216,7 @@ impl World {
             }
             self.servers.bring_back(server).await?;
         }
+        self.look_at_queues().await?;
         self.clear_alarms().await?;
         self.roles.all_ready().await?;
         self.bring_home().await
