@@ -173,13 +173,9 @@ async fn a_purge_under_load_is_one_fetch_and_nobody_gets_an_error() {
     let begin = Instant::now();
     running.purged([Tag::product(&"eu".parse().unwrap(), &"MUG".parse().unwrap())]);
     let readers = (0..64).map(async |_| {
-        let mut longest = Duration::ZERO;
         while begin.elapsed() < Duration::from_secs(2) {
-            let asked = Instant::now();
             site.read("/p/MUG").await;
-            longest = longest.max(asked.elapsed());
         }
-        longest
     });
     join_all(readers).await;
     assert_eq!(site.read("/p/MUG").await, 1);
