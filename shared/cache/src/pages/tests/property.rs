@@ -16,6 +16,8 @@ const REPLICAS: usize = 3;
 /// Trust and grace, with Redis there and without, and what a reader may take to be answered: he is judged by when he asked.
 const BOUND: Duration = Duration::from_millis(1_500);
 const BOUND_AWAY: Duration = Duration::from_millis(5_500);
+/// From a change whose purge never comes: the most that a page may be old.
+const BOUND_UNTOLD: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -24,6 +26,8 @@ enum Step {
     Read(usize, bool),
     /// The product changes and is purged; which replicas hear of it.
     Change([bool; REPLICAS]),
+    /// It changes, and the broker loses the purge.
+    ChangeUntold,
     Away(bool),
     Flush,
     Evict,
@@ -33,8 +37,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1_u64..700).prop_map(Step::Pass),
         1 => (700_u64..9_000).prop_map(Step::Pass),
+        1 => (20_000_u64..70_000).prop_map(Step::Pass),
         8 => (0..REPLICAS, any::<bool>()).prop_map(|(replica, known)| Step::Read(replica, known)),
         3 => any::<[bool; REPLICAS]>().prop_map(Step::Change),
+        1 => Just(Step::ChangeUntold),
         1 => any::<bool>().prop_map(Step::Away),
         1 => Just(Step::Flush),
         1 => Just(Step::Evict),
@@ -48,13 +54,20 @@ struct Read {
     version: u64,
 }
 
+/// A change of the product.
+struct Changed {
+    at: Instant,
+    /// When a purge after it had reached the second level.
+    purged: Option<Instant>,
+}
+
 struct Shop {
     model: Arc<Model>,
     replicas: Vec<Arc<Pages>>,
     /// The version that the database has.
     version: Arc<AtomicU64>,
-    /// When the purge after each change had reached the second level; the first is that of version 1.
-    purged: Vec<Option<Instant>>,
+    /// The first brought version 1.
+    changes: Vec<Changed>,
     /// When it went away, and when it came back.
     away: Vec<(Instant, bool)>,
     readers: JoinSet<Result<Read, PageError>>,
@@ -66,7 +79,7 @@ impl Shop {
         let config = PagesConfig::default();
         let replicas = (0..REPLICAS).map(|_| Pages::over(Arc::clone(&model) as _, &config)).collect();
         let version = Arc::default();
-        Self { model, replicas, version, purged: vec![], away: vec![], readers: JoinSet::new() }
+        Self { model, replicas, version, changes: vec![], away: vec![], readers: JoinSet::new() }
     }
 
     fn read(&mut self, replica: usize, known: bool) {
@@ -93,10 +106,17 @@ impl Shop {
             return;
         }
         let now = Instant::now();
-        self.purged.iter_mut().filter(|purged| purged.is_none()).for_each(|purged| *purged = Some(now));
+        for change in &mut self.changes {
+            change.purged.get_or_insert(now);
+        }
         for (replica, _) in self.replicas.iter().zip(heard).filter(|(_, heard)| *heard) {
             replica.purged(&[tag("MUG")]);
         }
+    }
+
+    fn change(&mut self) {
+        self.version.fetch_add(1, Ordering::SeqCst);
+        self.changes.push(Changed { at: Instant::now(), purged: None });
     }
 
     async fn take(&mut self, step: &Step) {
@@ -107,14 +127,14 @@ impl Shop {
                 tokio::task::yield_now().await;
             }
             Step::Change(heard) => {
-                self.version.fetch_add(1, Ordering::SeqCst);
-                self.purged.push(None);
+                self.change();
                 self.purge(*heard);
             }
+            Step::ChangeUntold => self.change(),
             Step::Away(away) => {
                 self.model.be_away(*away);
                 self.away.push((Instant::now(), *away));
-                if !away && self.purged.iter().any(Option::is_none) {
+                if !away && self.changes.iter().any(|change| change.purged.is_none()) {
                     self.purge([false; REPLICAS]);
                 }
             }
@@ -141,12 +161,22 @@ impl Shop {
         since.is_some_and(|began| began <= to)
     }
 
+    /// Whether the second level was away all the time.
+    fn was_away_throughout(&self, from: Instant, to: Instant) -> bool {
+        let before = self.away.iter().rfind(|(at, _)| *at <= from);
+        before.is_some_and(|(_, away)| *away) && self.away.iter().all(|(at, away)| *away || *at <= from || *at > to)
+    }
+
     fn judge(&self, read: &Read) -> Result<(), TestCaseError> {
         // Change number n brought version n + 1.
-        let lacking = self.purged.iter().skip(usize::try_from(read.version).unwrap());
-        for purged in lacking.flatten().filter(|purged| **purged < read.asked) {
-            let bound = if self.was_away(*purged - BOUND_AWAY, read.answered) { BOUND_AWAY } else { BOUND };
-            let old = read.asked - *purged;
+        for change in self.changes.iter().skip(usize::try_from(read.version).unwrap()) {
+            let away = self.was_away_throughout(change.at, read.answered);
+            let bound = if away { BOUND_AWAY } else { BOUND_UNTOLD };
+            let old = read.asked.saturating_duration_since(change.at);
+            prop_assert!(old <= bound, "an answer lacks what changed {old:?} before it was asked for; bound {bound:?}");
+            let Some(purged) = change.purged else { continue };
+            let bound = if self.was_away(purged - BOUND_AWAY, read.answered) { BOUND_AWAY } else { BOUND };
+            let old = read.asked.saturating_duration_since(purged);
             prop_assert!(
                 old <= bound,
                 "an answer lacks what was purged {old:?} before it was asked for; bound {bound:?}"
