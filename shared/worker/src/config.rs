@@ -41,13 +41,14 @@ pub struct Config {
     pub give_back_ms: u64,
     /// How often the broker is looked at while retries are held for it, milliseconds; 1 or more.
     pub held_poll_ms: u64,
-    /// Redeliveries that make a message a suspect, to be handled alone; 1 or more. A connection that breaks counts for
+    /// Redeliveries that make a message a suspect, to be handled apart; 1 or more. A connection that breaks counts for
     /// everything that was prefetched on it, so leave room for some of those.
     pub alone_after: u32,
-    /// Redeliveries beyond that, while it was handled alone, after which a suspect has one last chance; one that comes back
-    /// from there is parked before it runs again. 1 or more.
+    /// Redeliveries beyond that, while it was handled in ever smaller company and at last alone, after which a suspect has one
+    /// last chance; one that comes back from there is parked before it runs again. 1 or more: with 1 every suspect runs alone
+    /// at once, and a thousand neighbours of a culprit take a minute.
     pub park_after_crashes: u32,
-    /// How long the worker pauses before it runs a suspect, milliseconds: the acks of those before it should be with the
+    /// How long the worker pauses before it runs suspects, milliseconds: the acks of those before it should be with the
     /// broker, and on its disk, when the process dies. Else they come again, and the innocent stand first in line.
     pub alone_pause_ms: u64,
     /// How many messages that this process itself gave back are remembered, so that this is not held against them.

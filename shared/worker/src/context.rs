@@ -31,7 +31,7 @@ pub(crate) struct Context<H> {
     pub(crate) ladder: Ladder,
     pub(crate) suspects: Suspects,
     pub(crate) stats: Arc<Stats>,
-    /// Held for reading by each batch that runs, and for writing by a suspect: it runs alone.
+    /// Held for reading by each batch that runs, and for writing by suspects: nothing runs beside them.
     pub(crate) running: RwLock<()>,
     pub(crate) unknown: Alarm,
     pub(crate) refusals: Refusals,

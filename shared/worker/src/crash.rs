@@ -3,8 +3,10 @@
 //!
 //! The count is a poor witness: a killed process brings back *everything* that was prefetched on its connection, and so
 //! do a connection that breaks and a stop, again and again in a long outage. So nothing is held against a message at first.
-//! After `alone_after` redeliveries it is a *suspect* and is handled alone, while the worker does nothing else; an innocent
-//! one passes here and is gone.
+//! After `alone_after` redeliveries it is a *suspect* and is handled apart, while the worker does nothing else, with few other
+//! suspects beside it: an innocent one passes here and is gone. Each redelivery makes the company smaller, an eighth of what it
+//! was, and the last of `park_after_crashes` runs alone. So hundreds of neighbours are through in some calls, and yet whatever
+//! stood before the culprit is settled when it dies alone, and the culprit comes back first in line.
 //!
 //! After `park_after_crashes` more it is *due*, and gets a **last chance**: it goes back as a fresh copy that says so
 //! ([`model::headers::SUSPICION`]), whose deliveries the broker counts anew. Whatever brought it back before, outages and
@@ -12,9 +14,9 @@
 //! from there is parked before it runs again.
 //!
 //! **A process decides about one message in its life**, a last chance or a park: what was queued behind the culprit was
-//! brought back as often, and a queue hands out in order, so the first that is due is most likely it. The others run, alone. If
-//! there are several culprits, the next one runs then, the process dies once more, and the next life decides about it. So one
-//! culprit costs at most `alone_after + park_after_crashes + 1` crashes, and each further one two more.
+//! brought back as often, and a queue hands out in order, so the first that is due is most likely it. The others begin again:
+//! they run in company, and are due after `park_after_crashes` more. If there are several culprits, the next one is found so.
+//! One culprit costs at most `alone_after + park_after_crashes + 1` crashes, and each further one `park_after_crashes + 1`.
 //!
 //! What this process gave back itself (a stop, an outage, a copy that was not confirmed) it remembers and takes off the
 //! count: it is alive, so that message did not kill it. One that has its last chance behind it goes back as a copy, for those to
@@ -35,13 +37,16 @@ use model::MessageId;
 
 use crate::config::Config;
 
+/// By how much each redelivery makes the company of a suspect smaller: two steps from a batch of the default 128 to one message.
+const SHRINK: usize = 8;
+
 /// How a delivery is to be handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Care {
     /// In a batch, like any other.
     Together,
-    /// On its own, with nothing beside it.
-    Alone,
+    /// With at most so many suspects in one call, itself included, and nothing else beside it.
+    Apart(usize),
     /// Not now: it goes back as a copy that says how much is held against it, and has its last chance.
     LastChance,
     /// Not at all: parked.
@@ -69,6 +74,7 @@ impl Record<'_> {
 #[derive(Debug)]
 pub(crate) struct Suspects {
     alone_after: u32,
+    park_after_crashes: u32,
     park_after: u32,
     remembered: usize,
     memory: Mutex<Memory>,
@@ -93,6 +99,7 @@ impl Suspects {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             alone_after: config.alone_after,
+            park_after_crashes: config.park_after_crashes,
             park_after: config.alone_after.saturating_add(config.park_after_crashes),
             remembered: config.remembered_redeliveries,
             memory: Mutex::default(),
@@ -105,9 +112,27 @@ impl Suspects {
     }
 
     /// Whether this process would decide about the message, if the database answers.
-    pub(crate) fn is_due(&self, record: &Record<'_>) -> bool {
+    pub(crate) fn may_decide_about(&self, record: &Record<'_>) -> bool {
         record.total() >= self.park_after
-            && self.with(|memory| !memory.decides_no_more && memory.unexplained(record) >= self.park_after)
+            && self.with(|memory| !memory.decides_no_more && self.is_due(record, memory.unexplained(record)))
+    }
+
+    /// Whether it came back from running alone, as far as one can tell, and often enough.
+    fn is_due(&self, record: &Record<'_>, unexplained: u32) -> bool {
+        unexplained >= self.park_after && (record.suspicion > 0 || self.step(unexplained) == 0)
+    }
+
+    /// How far a suspect is on its way from a large company to none.
+    fn step(&self, unexplained: u32) -> u32 {
+        unexplained.saturating_sub(self.alone_after) % self.park_after_crashes.max(1)
+    }
+
+    fn company(&self, record: &Record<'_>, unexplained: u32) -> usize {
+        if record.suspicion > 0 {
+            return 1;
+        }
+        let steps_left = self.park_after_crashes.saturating_sub(1).saturating_sub(self.step(unexplained));
+        SHRINK.saturating_pow(steps_left)
     }
 
     /// How to handle a message with this record. [`Care::LastChance`] or [`Care::Park`] is said once, and only where the
@@ -120,11 +145,11 @@ impl Suspects {
             let unexplained = memory.unexplained(record);
             if unexplained < self.alone_after {
                 Care::Together
-            } else if unexplained < self.park_after || memory.decides_no_more || !answers {
-                Care::Alone
-            } else {
+            } else if answers && !memory.decides_no_more && self.is_due(record, unexplained) {
                 memory.decides_no_more = true;
                 if record.suspicion == 0 { Care::LastChance } else { Care::Park }
+            } else {
+                Care::Apart(self.company(record, unexplained))
             }
         })
     }
@@ -134,7 +159,7 @@ impl Suspects {
         self.with(|memory| {
             if memory.given_back.len() >= self.remembered {
                 // What is forgotten looks like the work of a crash from now on. So this process decides about nobody any
-                // more: suspects run alone, and one that is guilty leaves the verdict to the next life.
+                // more: suspects run apart, and one that is guilty leaves the verdict to the next life.
                 memory.given_back.clear();
                 memory.decides_no_more = true;
             }
@@ -181,43 +206,48 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_trusted_then_handled_alone_then_given_a_last_chance() {
+    fn a_message_is_trusted_then_handled_in_ever_smaller_company_then_given_a_last_chance() {
         let cares: Vec<_> = (0..8).map(|redeliveries| care(&suspects(), 1, redeliveries, 0, true)).collect();
-        let (together, alone, last) = (Care::Together, Care::Alone, Care::LastChance);
-        assert_eq!(cares, [together, together, together, alone, alone, alone, last, last]);
+        let together = Care::Together;
+        let apart = [Care::Apart(64), Care::Apart(8), Care::Apart(1)];
+        assert_eq!(cares[..6], [[together; 3], apart].concat());
+        assert_eq!(cares[6..], [Care::LastChance, Care::Apart(8)], "who was passed over comes up again");
+        assert_eq!(care(&suspects(), 1, 9, 0, true), Care::LastChance);
     }
 
     #[test]
     fn one_that_comes_back_from_its_last_chance_is_parked_before_it_runs() {
         let carried = suspects().last_chance();
-        assert_eq!(care(&suspects(), 1, 0, carried, true), Care::Alone, "it has it");
+        assert_eq!(care(&suspects(), 1, 0, carried, true), Care::Apart(1), "it has it");
         assert_eq!(care(&suspects(), 1, 1, carried, true), Care::Park);
+        assert_eq!(care(&suspects(), 1, 2, carried, true), Care::Park, "it may have been passed over");
     }
 
     #[test]
     fn a_process_decides_about_one_suspect_in_its_life_and_gives_the_others_the_benefit_of_the_doubt() {
         let suspects = suspects();
-        let cares: Vec<_> = (0..4).map(|number| care(&suspects, number, 9, 5, true)).collect();
-        assert_eq!(cares, [Care::Park, Care::Alone, Care::Alone, Care::Alone]);
+        let cares: Vec<_> = (0..4).map(|number| care(&suspects, number, 6, 0, true)).collect();
+        assert_eq!(cares, [Care::LastChance, Care::Apart(64), Care::Apart(64), Care::Apart(64)]);
+        assert_eq!(care(&suspects, 5, 9, 5, true), Care::Apart(1), "one that had its last chance has no company");
     }
 
     #[test]
     fn what_the_process_gave_back_itself_is_not_held_against_the_message() {
         let suspects = suspects();
-        for redeliveries in 0..50 {
+        for redeliveries in 0..51 {
             assert_eq!(care(&suspects, 1, redeliveries, 0, true), Care::Together);
             suspects.gave_back(&id(1));
         }
-        assert_eq!(care(&suspects, 2, 50, 0, true), Care::LastChance, "another message has no such excuse");
+        assert_eq!(care(&suspects, 2, 51, 0, true), Care::LastChance, "another message has no such excuse");
     }
 
     #[test]
     fn nobody_is_decided_about_while_the_database_is_away_or_after_a_connection_broke() {
         let suspects = suspects();
-        assert_eq!(care(&suspects, 1, 9, 5, false), Care::Alone);
+        assert_eq!(care(&suspects, 1, 9, 5, false), Care::Apart(1));
         suspects.lost_hold();
-        assert!(!suspects.is_due(&Record { id: &id(1), redeliveries: 9, suspicion: 5 }));
-        assert_eq!(care(&suspects, 1, 9, 5, true), Care::Alone);
+        assert!(!suspects.may_decide_about(&Record { id: &id(1), redeliveries: 9, suspicion: 5 }));
+        assert_eq!(care(&suspects, 1, 9, 5, true), Care::Apart(1));
     }
 
     #[test]
@@ -227,7 +257,7 @@ mod tests {
             suspects.gave_back(&id(number));
             assert!(suspects.with(|memory| memory.given_back.len()) <= 3);
         }
-        assert_eq!(care(&suspects, 0, 100, 5, true), Care::Alone, "what was forgotten is not held against it");
+        assert_eq!(care(&suspects, 0, 100, 5, true), Care::Apart(1), "what was forgotten is not held against it");
         suspects.forget(&id(99));
         assert!(!suspects.with(|memory| memory.given_back.contains_key(&id(99))));
     }
@@ -235,23 +265,38 @@ mod tests {
     /// A message in a queue: its number, the broker's count, and what it says of itself.
     type Queued = (usize, u32, u32);
 
-    /// One life of a process that takes everything in order and dies of the first culprit that runs. Gives whether it died;
-    /// the crash brings back the culprit and all behind it.
+    /// What a process takes at once.
+    const BATCH: usize = 16;
+
+    /// One life of a process that takes everything in order, a batch at a time, and dies of the first call with a culprit in it.
+    /// Gives whether it died; the crash brings back all of that call and whatever was not settled before it.
     fn live(queue: &mut Vec<Queued>, culprits: &[bool], parked: &mut Vec<usize>, handled: &mut Vec<usize>) -> bool {
         let suspects = suspects();
-        let mut place = 0;
-        while place < queue.len() {
-            let (number, redeliveries, suspicion) = queue[place];
-            match care(&suspects, number, redeliveries, suspicion, true) {
-                Care::Park => parked.push(number),
-                Care::LastChance => queue.push((number, 0, suspects.last_chance())),
-                Care::Together | Care::Alone if culprits[number] => {
-                    *queue = queue.split_off(place).into_iter().map(|(n, count, said)| (n, count + 1, said)).collect();
-                    return true;
+        while !queue.is_empty() {
+            let mut calls: Vec<(usize, Vec<Queued>)> = vec![(BATCH, Vec::new())];
+            for (number, redeliveries, suspicion) in queue.drain(..BATCH.min(queue.len())).collect::<Vec<_>>() {
+                match care(&suspects, number, redeliveries, suspicion, true) {
+                    Care::Park => parked.push(number),
+                    Care::LastChance => queue.push((number, 0, suspects.last_chance())),
+                    Care::Together => calls[0].1.push((number, redeliveries, suspicion)),
+                    Care::Apart(most) => {
+                        if calls.len() == 1
+                            || calls.last().is_none_or(|(size, call)| *size != most || call.len() == most)
+                        {
+                            calls.push((most, Vec::new()));
+                        }
+                        calls.last_mut().unwrap().1.push((number, redeliveries, suspicion));
+                    }
                 }
-                Care::Together | Care::Alone => handled.push(number),
             }
-            place += 1;
+            let fatal = calls.iter().position(|(_, call)| call.iter().any(|(number, ..)| culprits[*number]));
+            let left: Vec<Queued> =
+                calls.split_off(fatal.unwrap_or(calls.len())).into_iter().flat_map(|(_, c)| c).collect();
+            handled.extend(calls.into_iter().flat_map(|(_, call)| call).map(|(number, ..)| number));
+            if fatal.is_some() {
+                *queue = left.into_iter().chain(queue.drain(..)).map(|(n, count, said)| (n, count + 1, said)).collect();
+                return true;
+            }
         }
         false
     }
@@ -271,7 +316,7 @@ mod tests {
             parked.sort_unstable();
             prop_assert_eq!(&parked, &guilty, "in order of delivery no innocent is parked");
             prop_assert_eq!(handled.len() + parked.len(), culprits.len());
-            prop_assert!(crashes <= if guilty.is_empty() { 0 } else { 7 + 2 * (guilty.len() - 1) }, "{} crashes", crashes);
+            prop_assert!(crashes <= if guilty.is_empty() { 0 } else { 7 + 4 * (guilty.len() - 1) }, "{} crashes", crashes);
         }
 
         #[test]
@@ -279,7 +324,7 @@ mod tests {
             // Nobody remembers anything: each of them has died since. Then the database is back.
             match care(&suspects(), 1, restarts, 0, true) {
                 Care::LastChance => {
-                    prop_assert_eq!(care(&suspects(), 1, 0, suspects().last_chance(), true), Care::Alone);
+                    prop_assert_eq!(care(&suspects(), 1, 0, suspects().last_chance(), true), Care::Apart(1));
                 }
                 other => prop_assert_ne!(other, Care::Park),
             }

@@ -116,7 +116,7 @@ fn tell(samples: &mut Samples<'_>, queue: &str, stats: &StatsSnapshot) {
         ("infrastructure", stats.infrastructure),
         ("malformed", stats.malformed),
         ("unknown_type", stats.unknown),
-        ("handled_alone", stats.alone),
+        ("handled_apart", stats.apart),
     ];
     for (kind, count) in kinds {
         samples.count(&TROUBLE, &[queue, kind], count);

@@ -52,14 +52,32 @@ impl<E> Group<E> {
     }
 }
 
+/// Suspects that may run in one call.
+struct Apart<E> {
+    most: usize,
+    group: Group<E>,
+}
+
 /// A batch by what its messages need.
 struct Sorted<E> {
     together: Group<E>,
-    alone: Vec<Group<E>>,
+    /// Suspects, in calls of their own.
+    apart: Vec<Apart<E>>,
     /// No handler has to see these.
     decided: Vec<(Taken, Settle)>,
     /// At most one: it goes back, and is handled when it comes again.
     last_chance: Option<Taken>,
+}
+
+impl<E> Sorted<E> {
+    /// Where the next suspect goes that may have so many in its call: to the last ones of its kind while there is room.
+    fn company(&mut self, most: usize) -> &mut Group<E> {
+        if self.apart.last().is_none_or(|last| last.most != most || last.group.items.len() >= most) {
+            self.apart.push(Apart { most, group: Group::empty() });
+        }
+        let last = self.apart.len() - 1;
+        &mut self.apart[last].group
+    }
 }
 
 /// Handles and settles `batch`. Where the database is away it waits, until `stop` is pulled or the batch has been held
@@ -73,15 +91,15 @@ pub(crate) async fn process<H: Handler>(
     let hold_until = Instant::now() + context.config.hold();
     let mut hand = Hand { context: &context, spending, stop, hold_until, aftermath: Aftermath::default() };
     let answers = hand.database_answers(&batch).await;
-    let Sorted { together, alone, decided, last_chance } = hand.sort(batch, answers);
+    let Sorted { together, apart, decided, last_chance } = hand.sort(batch, answers);
     hand.settle(decided).await;
     if let Some(suspect) = last_chance {
         hand.give_last_chance(suspect).await;
     }
     hand.handle(together, false).await;
     // After the others are settled, so that what takes the process down takes none of them along.
-    for suspect in alone {
-        hand.handle(suspect, true).await;
+    for suspects in apart {
+        hand.handle(suspects.group, true).await;
     }
     hand.aftermath
 }
@@ -106,7 +124,7 @@ impl<'a, H: Handler> Hand<'a, H> {
     /// begun has no other way to know. Where nobody is, no.
     async fn database_answers(&self, batch: &[Taken]) -> bool {
         let Context { suspects, breaker, handler, .. } = self.context;
-        batch.iter().any(|taken| suspects.is_due(&taken.record()))
+        batch.iter().any(|taken| suspects.may_decide_about(&taken.record()))
             && breaker.is_closed()
             && breaker.ask_whether_it_answers(&|| handler.probe()).await.is_ok()
     }
@@ -123,7 +141,7 @@ impl<'a, H: Handler> Hand<'a, H> {
     }
 
     fn sort(&self, batch: Vec<Taken>, answers: bool) -> Sorted<H::Event> {
-        let mut sorted = Sorted { together: Group::empty(), alone: Vec::new(), decided: Vec::new(), last_chance: None };
+        let mut sorted = Sorted { together: Group::empty(), apart: Vec::new(), decided: Vec::new(), last_chance: None };
         for taken in batch {
             let record = taken.record();
             // Before it is even decoded: that may be what kills the process.
@@ -134,18 +152,14 @@ impl<'a, H: Handler> Hand<'a, H> {
                     continue;
                 }
                 Care::Park => Err(Fate::Crashing { redeliveries: record.total() }),
-                Care::Together | Care::Alone => self.decode(&taken),
+                Care::Together | Care::Apart(_) => self.decode(&taken),
             };
             match (decoded, care) {
                 (Err(fate), _) => {
                     let how = self.context.ladder.decide(fate, taken.message().attempt());
                     sorted.decided.push((taken, how));
                 }
-                (Ok(event), Care::Alone) => {
-                    let mut group = Group::empty();
-                    group.push(taken, event);
-                    sorted.alone.push(group);
-                }
+                (Ok(event), Care::Apart(most)) => sorted.company(most).push(taken, event),
                 (Ok(event), _) => sorted.together.push(taken, event),
             }
         }
@@ -179,7 +193,7 @@ impl<'a, H: Handler> Hand<'a, H> {
         }
     }
 
-    async fn handle(&mut self, group: Group<H::Event>, alone: bool) {
+    async fn handle(&mut self, group: Group<H::Event>, apart: bool) {
         let Group { items, mut deliveries } = group;
         let mut next = 0;
         while next < items.len() {
@@ -192,7 +206,7 @@ impl<'a, H: Handler> Hand<'a, H> {
                 }
             };
             let end = items.len().min(next.saturating_add(permit.size()));
-            let attempted = self.attempt(&items[next..end], alone).await;
+            let attempted = self.attempt(&items[next..end], apart).await;
             report(permit, &attempted);
             // Fates are those of the first items; what has none yet is tried again once the breaker admits it.
             let count = attempted.fates.len();
@@ -216,11 +230,11 @@ impl<'a, H: Handler> Hand<'a, H> {
         }
     }
 
-    async fn attempt(&mut self, items: &[Item<H::Event>], alone: bool) -> Attempted {
+    async fn attempt(&mut self, items: &[Item<H::Event>], apart: bool) -> Attempted {
         let Context { handler, breaker, config, stats, .. } = self.context;
         let attempt = Attempt { handler: &**handler, breaker, config, stats, spending: &self.spending };
-        if alone {
-            stats.alone.one();
+        if apart {
+            stats.apart.add(items.len());
             let _alone = self.context.running.write().await;
             sleep(config.alone_pause()).await;
             attempt.run(items).await

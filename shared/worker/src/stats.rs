@@ -70,8 +70,8 @@ counters! {
     malformed,
     /// Deliveries of a type or version that this build does not know.
     unknown,
-    /// Messages handled alone because they had been redelivered too often.
-    alone,
+    /// Messages handled apart from others because they had been redelivered too often.
+    apart,
 }
 
 impl StatsSnapshot {

@@ -14,7 +14,7 @@ use crate::site::{self, Site, breaker, config, eventually, once, publish, queue,
 
 /// Set in the child alone: the directory of the queue.
 const CHILD: &str = "MILLPOND_TEST_WORKER_CHILD";
-const NAME: &str = "kill::a_message_that_kills_the_process_is_handled_alone_then_parked_and_its_neighbours_pass";
+const NAME: &str = "kill::a_message_that_kills_the_process_ends_up_alone_then_parked_and_its_neighbours_pass";
 
 /// Appends each effect to a file in one write, and aborts the process when it meets a killer.
 struct Fragile {
@@ -66,7 +66,7 @@ async fn child(directory: &Path) {
 }
 
 #[tokio::test]
-async fn a_message_that_kills_the_process_is_handled_alone_then_parked_and_its_neighbours_pass() {
+async fn a_message_that_kills_the_process_ends_up_alone_then_parked_and_its_neighbours_pass() {
     if let Some(directory) = std::env::var_os(CHILD) {
         return child(Path::new(&directory)).await;
     }
@@ -85,7 +85,8 @@ async fn a_message_that_kills_the_process_is_handled_alone_then_parked_and_its_n
     let parked = Site::of(site::open(directory.path()).await, directory).parked(2).await;
     assert_eq!(parked.keys().collect::<Vec<_>>(), ["k1", "k2"]);
     assert!(parked.values().all(|reason| reason.starts_with("crashing: redelivered")), "{parked:?}");
-    // Two together, two alone, one in its last chance; the second killer comes up twice more before its turn.
+    // Two together, one in company, one alone, one in its last chance of the first killer; the second one goes that way beside it,
+    // from company on.
     assert_eq!(crashes, 7);
     assert_eq!(handled, once(["a", "b", "z"]).into_iter().map(|(id, _)| id).collect::<Vec<_>>());
 }

@@ -100,7 +100,7 @@ async fn a_long_outage_gives_the_queue_its_messages_back_and_drops_the_subscript
     eventually("handling", async || running.stats.snapshot().handled == 6).await;
     let stats = running.stop().await;
     assert_eq!(site.ledger.effects(), once(IDS));
-    assert_eq!((stats.alone, stats.parked, stats.retried), (0, 0, 0), "an outage makes nobody a suspect");
+    assert_eq!((stats.apart, stats.parked, stats.retried), (0, 0, 0), "an outage makes nobody a suspect");
 }
 
 #[tokio::test]

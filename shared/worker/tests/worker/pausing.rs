@@ -31,7 +31,7 @@ async fn a_pause_finishes_the_batch_in_hand_and_leaves_nothing_unsettled_until_i
     eventually("handling", async || running.stats.snapshot().handled == 6).await;
     let stats = running.stop().await;
     assert_eq!(site.ledger.effects(), once(["a", "b", "c", "d", "e", "f"]));
-    assert_eq!((stats.retried, stats.parked, stats.alone), (0, 0, 0), "a pause spends no attempt");
+    assert_eq!((stats.retried, stats.parked, stats.apart), (0, 0, 0), "a pause spends no attempt");
     assert!(site.ledger.calls().iter().flatten().all(|(_, attempt)| *attempt == 0));
 }
 

@@ -120,7 +120,7 @@ async fn retries_under_an_alarm_can_not_fill_the_window() {
     site.publish(&[("good", "good")]).await;
     eventually("the good one", async || site.ledger.has(1)).await;
     let stats = running.stats.snapshot();
-    assert_eq!((stats.retried, stats.alone, stats.parked), (0, 0, 0), "going back makes nobody a suspect");
+    assert_eq!((stats.retried, stats.apart, stats.parked), (0, 0, 0), "going back makes nobody a suspect");
 
     broker.alarm.store(false, Ordering::SeqCst);
     eventually("all", async || site.ledger.has(13)).await;
