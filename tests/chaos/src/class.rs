@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
+use crate::world::Flow;
+
 /// Faults of one room follow each other; those of different rooms overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,8 +79,7 @@ macro_rules! classes {
     };
 }
 
-const ROLES: &[&str] =
-    &["checkout", "ingress", "relay", "parker", "analytics", "invalidation", "storefront", "checkout-2", "ops"];
+const ROLES: &[&str] = &["checkout", "ingress", "relay", "parker", "analytics", "invalidation", "storefront", "ops"];
 const WORKERS: &[&str] = &["checkout", "analytics", "parker", "relay", "checkout-2", "invalidation"];
 const SERVERS: &[&str] = &["rabbit", "postgres", "redis"];
 const WAYS: &[&str] = &[
@@ -109,8 +110,8 @@ classes! {
     RedisFlushed = "redis-flushed", Roles, span(AT_ONCE, AT_ONCE, 0), REDIS;
     /// Redis is stopped with SIGSTOP: connections stay open and nobody answers.
     RedisFrozen = "redis-frozen", Roles, span(3..=5, 5..=30, 1), REDIS;
-    /// Every order is delivered two to five times, and in another order.
-    Duplicated = "duplicated", Roles, span(4..=6, 6..=15, 4), CHECKOUT;
+    /// Every order, batch of page events or outcome is delivered two to five times, and in another order.
+    Duplicated = "duplicated", Roles, span(4..=6, 6..=15, 4), &Flow::NAMES;
     /// Messages that are no JSON.
     PoisonJson = "poison-json", Roles, span(AT_ONCE, AT_ONCE, 0), CHECKOUT;
     /// Messages of a version that nobody knows.

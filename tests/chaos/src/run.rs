@@ -26,6 +26,8 @@ use crate::world::World;
 const WARM_UP: Duration = Duration::from_secs(5);
 /// How long a fault may take to begin: poison waits for a broker that another fault holds down.
 const BEGIN_WITHIN: Duration = Duration::from_mins(2);
+/// How often a fault is tried that does not begin, as others are in its way.
+const TRIES: usize = 3;
 /// How long undoing is tried; a fault that has met nobody yet waits for its first victim meanwhile.
 const UNDO_WITHIN: Duration = Duration::from_mins(3);
 const UNDO_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -166,6 +168,7 @@ async fn conclude(
     let repaired = repair(world).await;
     traffic.stop_client(found).await?;
     let mut evidence = world.evidence(traffic.journals)?;
+    evidence.storefront = Some(world.roles.url("storefront").await?);
     let rested = async {
         repaired?;
         come_to_rest(world, &evidence).await?;
@@ -239,7 +242,20 @@ impl Player {
         happened
     }
 
+    /// A fault, tried again where it does not begin. Told is each try, counted the last.
     async fn one(&self, planned: &Planned) -> Happened {
+        let mut happened = self.once(planned).await;
+        for _ in 1..TRIES {
+            let in_its_way = happened.not_injected.is_some() && make(planned, &self.world).is_ok();
+            if !in_its_way || self.stop.is_cancelled() || self.world.over().is_cancelled() {
+                break;
+            }
+            happened = self.once(planned).await;
+        }
+        happened
+    }
+
+    async fn once(&self, planned: &Planned) -> Happened {
         let (_among, _alone);
         if planned.class.alone() {
             _alone = self.alone.write().await;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Fault, first};
-use crate::world::World;
+use crate::world::{Flow, World};
 
 /// Ended by a signal, and started again with its data.
 pub(super) struct Ended(pub(super) &'static str);
@@ -149,32 +149,39 @@ impl Fault for ConsumerCancelled {
     }
 }
 
-/// How long it may take until orders come through the harness: the broker may be down.
+/// How long it may take until messages come through the harness: the broker may be down.
 const DIVERT_WITHIN: Duration = Duration::from_secs(90);
 
-/// Every order comes two to five times.
+/// Every message of a flow comes two to five times.
 pub(super) struct Duplicated {
+    flow: Arc<Flow>,
     dice: u64,
     stop: CancellationToken,
     passing: Option<JoinSet<()>>,
-    /// Copies that reached checkout's queue.
+    /// Copies that reached the consumer's queue.
     copies: Arc<AtomicU64>,
 }
 
 impl Duplicated {
-    pub(super) fn new(dice: u64) -> Self {
-        Self { dice, stop: CancellationToken::new(), passing: None, copies: Arc::default() }
+    pub(super) fn new(target: &str, dice: u64) -> Self {
+        Self {
+            flow: Arc::new(Flow::named(target)),
+            dice,
+            stop: CancellationToken::new(),
+            passing: None,
+            copies: Arc::default(),
+        }
     }
 }
 
 impl Fault for Duplicated {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
-            let orders = world.divert_orders(DIVERT_WITHIN).await?;
+            let messages = world.divert(&self.flow, DIVERT_WITHIN).await?;
             let (world, dice, stop) = (Arc::clone(world), self.dice, self.stop.clone());
             let mut passing = JoinSet::new();
-            let copies = Arc::clone(&self.copies);
-            passing.spawn(async move { world.duplicate(orders, dice, &copies, stop).await });
+            let (flow, copies) = (Arc::clone(&self.flow), Arc::clone(&self.copies));
+            passing.spawn(async move { world.duplicate(&flow, messages, dice, &copies, stop).await });
             self.passing = Some(passing);
             Ok(())
         })

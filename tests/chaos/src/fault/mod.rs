@@ -78,7 +78,7 @@ pub fn make(planned: &Planned, world: &World) -> Result<Box<dyn Fault>, String> 
         Class::RedisKilled => Box::new(redis::Killed),
         Class::RedisFlushed => Box::new(redis::Flushed),
         Class::RedisFrozen => Box::new(redis::Frozen),
-        Class::Duplicated => Box::new(broker::Duplicated::new(dice)),
+        Class::Duplicated => Box::new(broker::Duplicated::new(target, dice)),
         Class::PoisonJson => Box::new(poison::Published { kind: poison::Kind::Json, dice }),
         Class::PoisonVersion => Box::new(poison::Published { kind: poison::Kind::Version, dice }),
         Class::PoisonConstraint => Box::new(poison::Published { kind: poison::Kind::Constraint, dice }),

@@ -47,7 +47,10 @@ pub(super) struct Published {
 impl Published {
     fn message(&self, n: u64) -> Result<Message> {
         let reference = matches!(self.kind, Kind::Constraint).then(|| "zero \0 character".to_owned());
-        let mut message = placed(&format!("poison-{:016x}-{n}", self.dice), reference)?;
+        let key = format!("poison-{:016x}-{n}", self.dice);
+        let mut message = placed(&key, reference)?;
+        // The same however often it is tried: a publish that was given up on may have arrived.
+        message.id = key.parse()?;
         match self.kind {
             Kind::Json => message.body = Bytes::copy_from_slice(&message.body[..message.body.len() / 2]),
             Kind::Version => {
@@ -64,7 +67,7 @@ impl Fault for Published {
         Box::pin(async {
             for n in 0..MESSAGES {
                 let message = self.message(n)?;
-                // Noted first: a publish whose outcome is unknown is in the system, or it is tried again.
+                // Noted first: a publish whose outcome is unknown is tried again, with the same id.
                 world.note_poison(oracle::Poison {
                     queue: World::checkout_queue().as_str().to_owned(),
                     message_id: message.id.to_string(),

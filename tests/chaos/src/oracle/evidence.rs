@@ -39,6 +39,8 @@ pub struct Evidence {
     pub posted: Vec<Posted>,
     /// What was told of orders, where somebody listened from the beginning.
     pub told: Option<Told>,
+    /// A storefront, where one runs.
+    pub storefront: Option<String>,
     /// Tags as they were before everything behind them changed, which was long enough ago.
     pub noted: Vec<Noted>,
 }

@@ -12,7 +12,7 @@
 //! | `Attempted`: nothing that no client attempted | `orders`, `page_events_seen` against the journal |
 //! | `Rollups`: they equal a recount | `revenue_rollups_minute` against `orders` and refunds, `page_rollups_minute` against ids seen |
 //! | `Told`: every outcome is told, and never in two ways | a queue of the oracle's own against `orders` and refunds |
-//! | `Cached`: the cache says what the database says | statuses, versions and generations in Redis against the rows |
+//! | `Cached`: the cache says what the database says | statuses, versions and generations in Redis, and pages of the storefront, against the rows |
 //! | `AtRest`: queues are empty, parked is what was poisoned | depths, parked messages and rows, the outbox |
 //!
 //! A 503 or a time-out may be either, and never twice.
@@ -32,6 +32,7 @@
 mod beside;
 mod cached;
 mod evidence;
+mod pages;
 mod parked;
 mod read;
 mod rest;
@@ -152,6 +153,7 @@ impl Site<'_> {
             breaches.extend(told::judge(&self.databases, told).await.context("what was told")?);
         }
         breaches.extend(cached::judge(self).await.context("the cache")?);
+        breaches.extend(pages::judge(self).await.context("the storefront, which has to be back by now")?);
         let outboxes = rest::outboxes(&self.databases).await.context("the outboxes")?;
         breaches.extend(rest::judge(&queues, &on_rungs, &parked, &outboxes, &self.evidence.poison));
         Ok(Verdict { breaches, counts })

@@ -1,27 +1,17 @@
 //! What is done to the shop's queues and messages by hand.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use broker::{Broker as _, BrokerError, Publish, QueueName, Settle, Subscription, layout};
+use broker::{Broker as _, BrokerError, Publish, QueueName, Settle, layout};
 use model::{Message, RegionName};
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::seq::SliceRandom as _;
-use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, interval, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::World;
+use super::duplicates::DUPLICATES;
 
-/// Takes every order on its way to checkout while a fault duplicates them.
-const DUPLICATES: &str = "chaos.duplicates";
 const PREFETCH: u16 = 100;
-/// Orders that are shuffled with each other.
-const HANDFUL: usize = 40;
-/// How long a handful waits for its next.
-const LINGER: Duration = Duration::from_millis(50);
 /// How long emptying a queue of the harness may take.
 const EMPTY_WITHIN: Duration = Duration::from_mins(1);
 /// How often a publish is tried again with the same id.
@@ -120,9 +110,7 @@ impl World {
         let region = Self::region();
         let topology = layout::orders([&region]).merged(layout::pages());
         timeout(EMPTY_WITHIN, self.broker.declare(&topology)).await.context("the broker is away")??;
-        let (exchange, key) = (layout::orders_exchange(), layout::order_placed_key(&region));
-        self.look.declare_queue(DUPLICATES).await?;
-        self.look.unbind(exchange.as_str(), DUPLICATES, &key).await?;
+        self.divert_nothing().await?;
         self.drain(&QueueName::new(DUPLICATES)).await
     }
 
@@ -148,64 +136,6 @@ impl World {
             delivery.settle(Settle::Ack).await?;
         }
         bail!("{queue} did not get empty")
-    }
-
-    /// From now on every order comes to the harness, and to nobody else. Tries it for `patience`.
-    ///
-    /// # Errors
-    /// Where the broker was not there for so long.
-    pub(crate) async fn divert_orders(&self, patience: Duration) -> Result<Subscription> {
-        let (begun, mut again) = (Instant::now(), interval(PUBLISH_EVERY));
-        loop {
-            again.tick().await;
-            match timeout(patience, self.try_to_divert()).await.context("the broker is away").flatten() {
-                Err(error) if begun.elapsed() > patience => return Err(error),
-                Err(_) => (),
-                diverted => return diverted,
-            }
-        }
-    }
-
-    async fn try_to_divert(&self) -> Result<Subscription> {
-        let (exchange, key) = (layout::orders_exchange(), layout::order_placed_key(&Self::region()));
-        self.look.declare_queue(DUPLICATES).await?;
-        self.look.bind(exchange.as_str(), DUPLICATES, &key).await?;
-        let orders = self.broker.subscribe(&QueueName::new(DUPLICATES), PREFETCH).await?;
-        self.unbind_checkout().await?;
-        Ok(orders)
-    }
-
-    /// Passes every order on two to five times, until `stop`. What it did not come to pass on is brought home by
-    /// [`Self::restore_topology`].
-    pub(crate) async fn duplicate(
-        &self,
-        mut orders: Subscription,
-        dice: u64,
-        passed_on: &AtomicU64,
-        stop: CancellationToken,
-    ) {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(dice);
-        while let Some(Some(first)) = stop.run_until_cancelled(orders.next()).await {
-            let mut handful = vec![first];
-            while handful.len() < HANDFUL
-                && let Ok(Some(next)) = timeout(LINGER, orders.next()).await
-            {
-                handful.push(next);
-            }
-            let mut copies: Vec<Publish> = Vec::new();
-            for order in &handful {
-                let copy = Publish::to_queue(&Self::checkout_queue(), order.message().clone());
-                copies.extend(vec![copy; rng.random_range(2..=5)]);
-            }
-            copies.shuffle(&mut rng);
-            let sent = copies.len() as u64;
-            let passed = self.broker.publish(copies).await.into_iter().all(|outcome| outcome.is_ok());
-            passed_on.fetch_add(if passed { sent } else { 0 }, Ordering::Relaxed);
-            for order in handful {
-                // One that is not settled comes again, and then so do its copies: that is what this is about.
-                let _ = order.settle(if passed { Settle::Ack } else { Settle::Requeue }).await;
-            }
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod disk;
+mod duplicates;
 mod home;
 mod lost;
 mod messages;
@@ -24,6 +25,7 @@ use crate::oracle::{Evidence, Poison, Posted, Region, Told, tap};
 use crate::proxy::{Direction, Proxy, Way};
 
 pub use disk::SmallDisk;
+pub(crate) use duplicates::Flow;
 pub(crate) use roles::ROLES;
 pub use roles::{Death, Roles};
 
@@ -258,9 +260,12 @@ impl World {
         })
     }
 
-    /// Notes poison that is in the system.
+    /// Notes poison that is in the system, once however often it is tried.
     pub(crate) fn note_poison(&self, poison: Poison) {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).poison.push(poison);
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if ledger.poison.iter().all(|noted| noted.message_id != poison.message_id) {
+            ledger.poison.push(poison);
+        }
     }
 
     /// Notes an order that was posted beside the journals.

@@ -2,6 +2,7 @@
 //! unless a fault holds it down.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::sync::{Mutex as Records, PoisonError};
 use std::time::Duration;
@@ -135,25 +136,32 @@ impl Roles {
         slot.process.as_ref().with_context(|| format!("{name} runs"))?.signal(signal).await
     }
 
-    /// SIGTERM, then a new process with these variables beside the usual ones; waits a while until it is ready.
+    /// SIGTERM, then a new process with these variables beside the usual ones; waits a while until each is ready.
     ///
     /// # Errors
-    /// Where it does not stop within a minute, or stops with a failure; a new one runs nevertheless.
+    /// Where it does not stop within a minute, or stops with a failure; a new one runs nevertheless. One that had not come up yet
+    /// holds nothing, and may end by the signal.
     pub async fn restart(&self, name: &str, environment: &[(String, String)]) -> Result<()> {
         let mut slot = self.slot(name)?.lock().await;
-        let stopped = match slot.process.take() {
-            Some(process) => process.terminate().await,
-            None => Ok(std::process::ExitStatus::default()),
-        };
+        let (mut was_up, mut stopped) = (false, Ok(std::process::ExitStatus::default()));
+        if let Some(process) = slot.process.take() {
+            was_up = self.is_ready(&process).await;
+            stopped = process.terminate().await;
+        }
         slot.environment = [usual().as_slice(), environment].concat();
         slot.held = false;
         self.launch(name, &mut slot)?;
         let process = slot.process.as_ref().context("it was started")?;
         // A shop that is in trouble is restarted all the same.
-        let _ = timeout(READY_WITHIN, process.until_ready(&self.http)).await;
+        self.is_ready(process).await;
         let status = stopped.with_context(|| format!("{name} was asked to stop"))?;
-        anyhow::ensure!(status.success(), "{name} was asked to stop and ended with {status}");
+        let by_signal = status.signal().is_some() && !was_up;
+        anyhow::ensure!(status.success() || by_signal, "{name} was asked to stop and ended with {status}");
         Ok(())
+    }
+
+    async fn is_ready(&self, process: &Process) -> bool {
+        timeout(READY_WITHIN, process.until_ready(&self.http)).await.is_ok_and(|ready| ready.is_ok())
     }
 
     /// Starts again whoever died, until `stop`.
