@@ -2,7 +2,7 @@
 #
 # The answers say for how long they are fresh (s-maxage), how long they may be served after that while a new one is fetched
 # (stale-while-revalidate), and how long if none can be fetched (stale-if-error); the longer of the two is the object's grace.
-# A purged or expired page is served for at most half a second more, while one request fetches the new one: whoever comes later
+# A purged or expired page is served for at most a quarter of a second more, while one request fetches the new one: whoever comes later
 # waits for that. Only while the backend does not answer is the whole grace used.
 vcl 4.1;
 
@@ -19,12 +19,12 @@ sub vcl_recv {
   # A page's own grace is never longer than this.
   set req.grace = 30d;
   if (req.http.x-millpond-old && !req.http.x-millpond-failed) {
-    set req.grace = 500ms;
+    set req.grace = 250ms;
   }
 }
 
 sub vcl_hit {
-  if (obj.ttl + 500ms < 0s && std.healthy(req.backend_hint) && !req.http.x-millpond-old) {
+  if (obj.ttl + 250ms < 0s && std.healthy(req.backend_hint) && !req.http.x-millpond-old) {
     # Look again, as if it were not there: one request fetches the new page, and the others wait for that.
     set req.http.x-millpond-old = "1";
     return (restart);

@@ -19,8 +19,9 @@ pub struct PagesConfig {
     /// How long a page is served without asking again whether it was purged, ms, counted from when it was last seen
     /// current.
     pub trust_ms: u64,
-    /// How much longer it is served while it is being looked after, ms: nobody waits in this time. With `trust_ms` it is
-    /// the bound after a purge.
+    /// How much longer it is served while it is being looked after, ms: nobody waits in this time. It counts from when this
+    /// process was told of a purge, and with `trust_ms` it is the bound after one that it was not told of. Above what a render
+    /// takes: where renders take longer and purges come one after the other, readers wait for each.
     pub grace_ms: u64,
     /// In place of `trust_ms` while Redis is away, ms: every page that is read is rendered anew that often by every process.
     pub away_trust_ms: u64,

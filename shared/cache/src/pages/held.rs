@@ -141,18 +141,19 @@ impl Held {
         is_young(self.age(now), self.life)
     }
 
-    /// What a reader may do with it at `now`. `told`: an announcement named one of its tags. `away`: nobody can say whether
+    /// What a reader may do with it at `now`. `told`: when an announcement named one of its tags. `away`: nobody can say whether
     /// it is current.
-    pub(crate) fn standing(&self, config: &PagesConfig, now: Moment, told: bool, away: bool) -> Standing {
+    pub(crate) fn standing(&self, config: &PagesConfig, now: Moment, told: Option<Moment>, away: bool) -> Standing {
         let (age, unseen) = (self.age(now), between(self.current(), now));
         if age >= self.hard {
             return Standing::Gone;
         }
         let trust = if away { config.away_trust() } else { config.trust() };
-        if !told && unseen <= trust && self.is_young(now) {
+        if told.is_none() && unseen <= trust && self.is_young(now) {
             return Standing::Fresh;
         }
-        if unseen <= trust + config.grace() && age < self.life {
+        let in_grace = told.is_none_or(|told| between(told, now) <= config.grace());
+        if in_grace && unseen <= trust + config.grace() && age < self.life {
             return Standing::Due;
         }
         if unseen <= config.stale_if_error() { Standing::Late } else { Standing::Gone }

@@ -22,7 +22,7 @@
 //!
 //! | Redis | broker | bound |
 //! |---|---|---|
-//! | up | up | `trust_ms` + `grace_ms` = 1.5 s; told by the broker, the next reader starts the render at once |
+//! | up | up | `grace_ms` = 0.5 s from when the process was told, or until a render has ended that was on its way; not told, `trust_ms` + `grace_ms` = 1.5 s |
 //! | up | away | `max_age_s` = 60 s after the change: the purge itself can't come |
 //! | away | up or away | `away_trust_ms` + `grace_ms` = 5.5 s after the change, as pages are rendered anew that often |
 //!
@@ -195,10 +195,11 @@ impl Pages {
         }
     }
 
-    /// The broker told that `tags` were purged: the next reader of each page with one of them has it looked after. Say it
+    /// The broker told that `tags` were purged: the next reader of each page with one of them has it looked after, and after the
+    /// grace readers wait for that. Say it
     /// after the purge reached Redis; before that it has no effect.
     pub fn purged(&self, tags: &[Tag]) {
-        self.told.hear(tags);
+        self.told.hear(tags, self.timeline.now());
     }
 
     /// The most read pages, the most read first, `n` at most.
@@ -239,11 +240,17 @@ impl Pages {
 
     fn standing(&self, held: &Held, now: Moment) -> Standing {
         let last = self.told.last();
-        let told = held.told() < last && self.told.names(&held.page.tags, held.told());
-        if !told {
+        let told = self.told_of(held);
+        if told.is_none() {
             held.heard(last);
         }
         held.standing(&self.config, now, told, !self.second.is_available())
+    }
+
+    /// When an announcement named one of its tags that is not in it.
+    fn told_of(&self, held: &Held) -> Option<Moment> {
+        let since = held.told();
+        if since < self.told.last() { self.told.named(&held.page.tags, since) } else { None }
     }
 
     /// Starts looking after a page, unless somebody does or too many are looked after.
@@ -281,18 +288,23 @@ impl Pages {
             _ => Err(PageError::Overloaded),
         };
         let now = self.timeline.now();
+        let mut newest = before;
         let error = match outcome {
             // Somebody who came while it was rendered may have seen a change that is not in it: not for longer than the bound.
             Ok(held) if asked <= held.current() || self.is_within_bound(&held, now) => {
                 self.counters.awaited.add();
-                // A render that took long may have been overtaken: this reader may have its page, no cache may keep it as fresh.
-                let new = between(held.current(), now) <= self.config.trust();
+                // A render may have been overtaken: this reader may have its page, no cache may keep it as fresh.
+                let new = between(held.current(), now) <= self.config.trust() && self.told_of(&held).is_none();
                 return Ok(self.serve(&held, accept, if new { Freshness::Awaited } else { Freshness::Stale }));
             }
-            Ok(_) => PageError::TimedOut,
+            // It took so long that it is old: still the newest that there is.
+            Ok(held) => {
+                newest = Some(held);
+                PageError::TimedOut
+            }
             Err(error) => error,
         };
-        if let Some(held) = before
+        if let Some(held) = newest
             && self.standing(&held, now) != Standing::Gone
         {
             self.counters.fallback.add();
