@@ -15,7 +15,8 @@
 //!
 //! **A process decides about one message in its life**, a last chance or a park: what was queued behind the culprit was
 //! brought back as often, and a queue hands out in order, so the first that is due is most likely it. The others begin again:
-//! they run in company, and are due after `park_after_crashes` more. If there are several culprits, the next one is found so.
+//! they run in company, and are due after `park_after_crashes` more. If there are several culprits, the next one is found so; a
+//! message that comes back from its last chance behind such a one runs alone once more, as it may have come back with it.
 //! One culprit costs at most `alone_after + park_after_crashes + 1` crashes, and each further one `park_after_crashes + 1`.
 //!
 //! What this process gave back itself (a stop, an outage, a copy that was not confirmed) it remembers and takes off the
@@ -86,6 +87,8 @@ struct Memory {
     given_back: HashMap<MessageId, u32>,
     /// No suspect is given a last chance or parked any more.
     decides_no_more: bool,
+    /// One was passed over that is due as often: it may be why others came back from their last chance.
+    passed_over: bool,
 }
 
 impl Memory {
@@ -146,9 +149,13 @@ impl Suspects {
             if unexplained < self.alone_after {
                 Care::Together
             } else if answers && !memory.decides_no_more && self.is_due(record, unexplained) {
+                if record.suspicion > 0 && memory.passed_over {
+                    return Care::Apart(1);
+                }
                 memory.decides_no_more = true;
                 if record.suspicion == 0 { Care::LastChance } else { Care::Park }
             } else {
+                memory.passed_over |= record.suspicion == 0 && unexplained >= self.park_after;
                 Care::Apart(self.company(record, unexplained))
             }
         })
@@ -221,6 +228,13 @@ mod tests {
         assert_eq!(care(&suspects(), 1, 0, carried, true), Care::Apart(1), "it has it");
         assert_eq!(care(&suspects(), 1, 1, carried, true), Care::Park);
         assert_eq!(care(&suspects(), 1, 2, carried, true), Care::Park, "it may have been passed over");
+    }
+
+    #[test]
+    fn one_that_comes_back_from_its_last_chance_behind_another_suspect_is_not_parked_for_it() {
+        let (suspects, carried) = (suspects(), suspects().last_chance());
+        assert_eq!(care(&suspects, 1, 7, 0, true), Care::Apart(8), "it was passed over, and its step is not the last");
+        assert_eq!(care(&suspects, 2, 1, carried, true), Care::Apart(1));
     }
 
     #[test]

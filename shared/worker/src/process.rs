@@ -53,30 +53,30 @@ impl<E> Group<E> {
 }
 
 /// Suspects that may run in one call.
-struct Apart<E> {
+struct Apart {
     most: usize,
-    group: Group<E>,
+    suspects: Vec<Taken>,
 }
 
-/// A batch by what its messages need.
-struct Sorted<E> {
-    together: Group<E>,
+/// A batch by what its messages need. None is decoded yet: that may be what kills the process.
+#[derive(Default)]
+struct Sorted {
+    together: Vec<Taken>,
     /// Suspects, in calls of their own.
-    apart: Vec<Apart<E>>,
+    apart: Vec<Apart>,
     /// No handler has to see these.
-    decided: Vec<(Taken, Settle)>,
+    parked: Vec<(Taken, Settle)>,
     /// At most one: it goes back, and is handled when it comes again.
     last_chance: Option<Taken>,
 }
 
-impl<E> Sorted<E> {
-    /// Where the next suspect goes that may have so many in its call: to the last ones of its kind while there is room.
-    fn company(&mut self, most: usize) -> &mut Group<E> {
-        if self.apart.last().is_none_or(|last| last.most != most || last.group.items.len() >= most) {
-            self.apart.push(Apart { most, group: Group::empty() });
+impl Sorted {
+    /// The next suspect that may have so many in its call goes to the last ones of its kind while there is room.
+    fn put_apart(&mut self, suspect: Taken, most: usize) {
+        match self.apart.last_mut() {
+            Some(last) if last.most == most && last.suspects.len() < most => last.suspects.push(suspect),
+            _ => self.apart.push(Apart { most, suspects: vec![suspect] }),
         }
-        let last = self.apart.len() - 1;
-        &mut self.apart[last].group
     }
 }
 
@@ -91,15 +91,16 @@ pub(crate) async fn process<H: Handler>(
     let hold_until = Instant::now() + context.config.hold();
     let mut hand = Hand { context: &context, spending, stop, hold_until, aftermath: Aftermath::default() };
     let answers = hand.database_answers(&batch).await;
-    let Sorted { together, apart, decided, last_chance } = hand.sort(batch, answers);
-    hand.settle(decided).await;
+    let Sorted { together, apart, parked, last_chance } = hand.sort(batch, answers);
+    hand.settle(parked).await;
     if let Some(suspect) = last_chance {
         hand.give_last_chance(suspect).await;
     }
-    hand.handle(together, false).await;
-    // After the others are settled, so that what takes the process down takes none of them along.
-    for suspects in apart {
-        hand.handle(suspects.group, true).await;
+    hand.take(together, false).await;
+    // After the others are settled, and that is with the broker, so that what takes the process down takes none of them along.
+    for Apart { suspects, .. } in apart {
+        sleep(context.config.alone_pause()).await;
+        hand.take(suspects, true).await;
     }
     hand.aftermath
 }
@@ -140,30 +141,38 @@ impl<'a, H: Handler> Hand<'a, H> {
         self.context.put_back_afresh(suspect, suspicion).await;
     }
 
-    fn sort(&self, batch: Vec<Taken>, answers: bool) -> Sorted<H::Event> {
-        let mut sorted = Sorted { together: Group::empty(), apart: Vec::new(), decided: Vec::new(), last_chance: None };
+    fn sort(&self, batch: Vec<Taken>, answers: bool) -> Sorted {
+        let mut sorted = Sorted::default();
         for taken in batch {
             let record = taken.record();
-            // Before it is even decoded: that may be what kills the process.
-            let care = self.context.suspects.care(&record, answers);
-            let decoded = match care {
-                Care::LastChance => {
-                    sorted.last_chance = Some(taken);
-                    continue;
-                }
-                Care::Park => Err(Fate::Crashing { redeliveries: record.total() }),
-                Care::Together | Care::Apart(_) => self.decode(&taken),
-            };
-            match (decoded, care) {
-                (Err(fate), _) => {
+            match self.context.suspects.care(&record, answers) {
+                Care::Together => sorted.together.push(taken),
+                Care::Apart(most) => sorted.put_apart(taken, most),
+                Care::LastChance => sorted.last_chance = Some(taken),
+                Care::Park => {
+                    let fate = Fate::Crashing { redeliveries: record.total() };
                     let how = self.context.ladder.decide(fate, taken.message().attempt());
-                    sorted.decided.push((taken, how));
+                    sorted.parked.push((taken, how));
                 }
-                (Ok(event), Care::Apart(most)) => sorted.company(most).push(taken, event),
-                (Ok(event), _) => sorted.together.push(taken, event),
             }
         }
         sorted
+    }
+
+    /// Decodes, and handles what can be decoded.
+    async fn take(&mut self, messages: Vec<Taken>, apart: bool) {
+        let (mut group, mut undecodable) = (Group::empty(), Vec::new());
+        for taken in messages {
+            match self.decode(&taken) {
+                Ok(event) => group.push(taken, event),
+                Err(fate) => {
+                    let how = self.context.ladder.decide(fate, taken.message().attempt());
+                    undecodable.push((taken, how));
+                }
+            }
+        }
+        self.settle(undecodable).await;
+        self.handle(group, apart).await;
     }
 
     fn decode(&self, taken: &Taken) -> Result<H::Event, Fate> {
