@@ -1,7 +1,20 @@
 # shellcheck shell=bash
 # Sections b and d: orders in, and a backlog of them out. Part of ../bench.sh.
 
-section_b() { accept_orders b servers ingress "POST /v1/orders"; }
+section_b() {
+  accept_orders b servers ingress "POST /v1/orders"
+  bare_confirms "$(noted b.half.offered_per_s)"
+}
+
+# What a confirm takes at that rate with nothing of Millpond around it: it is a part of every answer.
+bare_confirms() {
+  rabbit_api PUT vhosts/bench-raw
+  rabbit_api PUT permissions/bench-raw/millpond '{"configure":".*","write":".*","read":".*"}'
+  timed $((seconds * 4 + 60)) "$examples/raw_amqp" pace "$MILLPOND_TEST_AMQP_URL/bench-raw" "$1" $((seconds * 2))
+  figure b.half.raw_p50_ms "$(raw p50_ms)" ms "raw lapin, confirmed publishes at that rate, p50"
+  figure b.half.raw_p99_ms "$(raw p99_ms)" ms "raw lapin, confirmed publishes at that rate, p99"
+  rabbit_api DELETE vhosts/bench-raw
+}
 
 # accept_orders PATH servers|embedded ROLE LABEL: as many as 64 connections can post, then half of that at a constant rate.
 accept_orders() {
@@ -43,6 +56,9 @@ until_idle() {
   done
 }
 
+# Syncs and bytes of the database's log so far.
+wal() { server_sql "SELECT wal_sync || ' ' || wal_bytes FROM pg_stat_wal"; }
+
 section_d() {
   drain HOT hot "one hot SKU"
   drain 1000 spread "1,000 SKUs"
@@ -50,18 +66,26 @@ section_d() {
 
 # drain SKUS NAME LABEL: a backlog posted while no checkout runs, then one checkout and nothing else.
 drain() {
-  local backlog
+  local backlog syncs bytes after_syncs after_bytes orders
   shop_open servers "d-$2"
   roles_start ingress
   hammer "${ports[ingress]}" orders.lua "$seconds" "$api_key" "d-$2" "$1"
   backlog=${hammered[accepted]}
   role_stop ingress
   server_sql CHECKPOINT
+  read -r syncs bytes < <(wal)
   cpu_begin
   roles_start checkout
   until_at_least "SELECT sum(reserved) FROM stock" "$backlog" $((seconds * 10 + 30)) ||
     say "  the backlog is not drained yet: measured over what is"
-  cpu_end "d.$2" "$(sql "SELECT count(*) FROM orders")" ""
+  orders=$(sql "SELECT count(*) FROM orders")
+  cpu_end "d.$2" "$orders" ""
+  # Shown within a second by whoever wrote it.
+  sleep 2
+  read -r after_syncs after_bytes < <(wal)
+  [ "$after_syncs" = "$syncs" ] ||
+    figure "d.$2.orders_per_sync" "$(calc 0 "$orders / ($after_syncs - $syncs)")" orders "written with one sync of the log, $3"
+  figure "d.$2.wal_bytes_per_order" "$(calc 0 "($after_bytes - $bytes) / $orders")" bytes "of the database's log for an order, $3"
   note "d.$2.backlog" "$backlog"
   figure "d.$2.per_s" "$(rows_rate orders created_at)" orders/s "drain of a backlog by one checkout, $3"
   shop_close

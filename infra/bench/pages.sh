@@ -100,16 +100,16 @@ pages_apart() {
 
   pages_while idle "nothing else happens"
   # Everything that checkout can do, and more than it can.
-  launch "$shop/orders.log" wrk --threads 1 --connections 64 --duration "$((seconds + 5))s" --timeout 10s \
+  launch "$shop/orders.log" wrk --threads 1 --connections 64 --duration "$((seconds * 2 + 10))s" --timeout 10s \
     --script "$root/infra/bench/orders.lua" "http://127.0.0.1:${ports[ingress]}" -- "$api_key" m HOT
   remember orders "$launched"
   pages_while saturated "checkout has more orders than it can take"
-  stop orders TERM
   hung=1
   database_signal STOP
-  pages_while hung "the database hangs"
+  pages_while hung "the same, and the database hangs"
   database_signal CONT
   hung=
+  stop orders TERM
   ratio m_reading_saturated_to_idle m.reading.saturated.p99_ms m.reading.idle.p99_ms
   ratio m_reading_hung_to_idle m.reading.hung.p99_ms m.reading.idle.p99_ms
   ratio m_reading_rate_saturated_to_idle m.reading.saturated.per_s m.reading.idle.per_s

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //! raw_amqp publish AMQP_URL WINDOW SECONDS   confirmed publishes, WINDOW of them awaited at once
+//! raw_amqp pace AMQP_URL PER_S SECONDS       confirmed publishes at a constant rate, an open loop
 //! raw_amqp consume AMQP_URL MESSAGES         a backlog of MESSAGES, prefetch 512, one ack for every 128
 //! ```
 //!
-//! Bodies have 1,024 bytes. Prints `messages N` and `per_s N`; a publish that is not confirmed is an error. The queue is
+//! Bodies have 1,024 bytes. Prints `messages N` and `per_s N`, and with `pace` also `p50_ms N` and `p99_ms N`; a publish that is not confirmed is an error. The queue is
 //! new, and deleted at the end.
 
 mod consume;
+mod pace;
 mod publish;
 
 use std::io::Write as _;
@@ -24,7 +26,7 @@ use lapin::{Connection, ConnectionProperties};
 const BODY_BYTES: usize = 1_024;
 const QUEUE: &str = "raw.bench.v1";
 const DEAD: &str = "raw.bench.v1.parked";
-const USAGE: &str = "usage: raw_amqp publish AMQP_URL WINDOW SECONDS | raw_amqp consume AMQP_URL MESSAGES";
+const USAGE: &str = "usage: raw_amqp publish AMQP_URL WINDOW SECONDS | raw_amqp pace AMQP_URL PER_S SECONDS | raw_amqp consume AMQP_URL MESSAGES";
 
 /// Messages, and the time that they took.
 struct Rate {
@@ -39,10 +41,18 @@ async fn main() -> Result<()> {
     let [_, url, ..] = words[..] else { bail!(USAGE) };
     let connection = Connection::connect(url, ConnectionProperties::default()).await.context("RabbitMQ answers")?;
     declare(&connection).await?;
+    let lasting = |seconds: &str| seconds.parse().map(Duration::from_secs).context("SECONDS is a whole number");
+    let mut latencies = None;
     let rate = match words[..] {
         ["publish", _, window, seconds] => {
-            let lasting = Duration::from_secs(seconds.parse().context("SECONDS is a whole number")?);
-            publish::run(&connection, window.parse().context("WINDOW is a whole number")?, lasting).await?
+            let window = window.parse().context("WINDOW is a whole number")?;
+            publish::run(&connection, window, lasting(seconds)?).await?
+        }
+        ["pace", _, per_s, seconds] => {
+            let per_s = per_s.parse().context("PER_S is a whole number")?;
+            let (rate, times) = pace::run(&connection, per_s, lasting(seconds)?).await?;
+            latencies = Some(times);
+            rate
         }
         ["consume", _, messages] => {
             consume::run(&connection, messages.parse().context("MESSAGES is a number")?).await?
@@ -54,6 +64,10 @@ async fn main() -> Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "a rate to one place")]
     let per_s = rate.messages as f64 / rate.took.as_secs_f64();
     writeln!(std::io::stdout(), "messages {}\nper_s {per_s:.1}", rate.messages)?;
+    if let Some(times) = latencies {
+        let (p50, p99) = (times.percentile_ms(50), times.percentile_ms(99));
+        writeln!(std::io::stdout(), "p50_ms {p50:.2}\np99_ms {p99:.2}")?;
+    }
     Ok(())
 }
 

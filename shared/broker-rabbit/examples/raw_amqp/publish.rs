@@ -33,20 +33,31 @@ pub(crate) async fn fill(connection: &Connection, messages: u64) -> Result<()> {
     Ok(())
 }
 
+/// A channel whose publishes are confirmed.
+pub(crate) async fn publisher(connection: &Connection) -> Result<Channel> {
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
+}
+
+/// Sends one message; its confirm is to be awaited.
+pub(crate) async fn send(channel: &Channel) -> Result<PublisherConfirm> {
+    let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    let options = BasicPublishOptions::default();
+    Ok(channel.basic_publish("".into(), QUEUE.into(), options, &[b'x'; BODY_BYTES], properties).await?)
+}
+
 struct Lane {
     channel: Channel,
     window: usize,
     awaited: VecDeque<PublisherConfirm>,
     confirmed: u64,
-    body: Vec<u8>,
 }
 
 impl Lane {
     async fn open(connection: &Connection, window: usize) -> Result<Self> {
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let awaited = VecDeque::with_capacity(window);
-        Ok(Self { channel, window: window.max(1), awaited, confirmed: 0, body: vec![b'x'; BODY_BYTES] })
+        Ok(Self { channel: publisher(connection).await?, window: window.max(1), awaited, confirmed: 0 })
     }
 
     /// Sends one, once there is room for it in the window.
@@ -54,10 +65,7 @@ impl Lane {
         if self.awaited.len() == self.window {
             self.oldest().await?;
         }
-        let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
-        let options = BasicPublishOptions::default();
-        let confirm = self.channel.basic_publish("".into(), QUEUE.into(), options, &self.body, properties).await?;
-        self.awaited.push_back(confirm);
+        self.awaited.push_back(send(&self.channel).await?);
         Ok(())
     }
 

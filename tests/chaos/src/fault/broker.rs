@@ -9,7 +9,7 @@ use broker::layout;
 use futures::future::BoxFuture;
 use testkit::servers::Server;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Fault, first};
@@ -43,7 +43,6 @@ impl Fault for Frozen {
 
 /// Raises the alarm of a disk that is nearly full; ends with the node, too.
 pub(super) const LOW_ON_DISK: &[&str] = &["set_disk_free_limit", "1000GB"];
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// An alarm: the node takes no publishes.
 pub(super) struct Alarm(pub(super) &'static [&'static str]);
@@ -58,11 +57,13 @@ impl Fault for Alarm {
     }
 }
 
-/// How long what was on its way may take to be written, once the alarm is there.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long what waits may take to be handled, once the alarm is there.
+const HANDLED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Not a byte more fits, past the alarm that the node raises before. 3.10.8 may leave a queue's log as no later start can
-/// read it: in one of four where the disk fills up faster than the node looks, in one of some twenty after its alarm.
+/// Not a byte more fits, past the alarm that the node raises before. A node that can't write loses what it holds: 3.10.8 leaves
+/// a queue's log as no later start can read it in one of four where the disk fills up faster than the node looks, in one of some
+/// twenty after its alarm; and it may come up without what it had confirmed since its last start. So the disk is filled once no
+/// consumer's queue holds anything: whoever is told 202 while it is full is lost, and the shop has to be itself afterwards.
 pub(super) struct DiskFull;
 
 impl Fault for DiskFull {
@@ -70,10 +71,7 @@ impl Fault for DiskFull {
         Box::pin(async {
             let disk = world.rabbit_disk.as_ref().context("a small file system")?;
             world.servers.rabbitmqctl(LOW_ON_DISK).await?;
-            let (begun, mut look) = (Instant::now(), interval(LOOK_EVERY));
-            while begun.elapsed() < WRITTEN_WITHIN && world.backlog().await != Some(0) {
-                look.tick().await;
-            }
+            world.until_empty(&World::homes(), HANDLED_WITHIN).await?;
             disk.fill().await
         })
     }

@@ -16,6 +16,11 @@ const PREFETCH: u16 = 100;
 const EMPTY_WITHIN: Duration = Duration::from_mins(1);
 /// How often a publish is tried again with the same id.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
+/// How long a queue has to look empty. RabbitMQ counts what a quorum queue holds every 5 s (and what waits in it at once); a
+/// message may also be on its way from one queue to the other.
+const EMPTY_FOR: Duration = Duration::from_secs(6);
+/// How long the broker may take to say how many messages wait.
+const DEPTHS_WITHIN: Duration = Duration::from_secs(2);
 
 impl World {
     /// The region of the shop.
@@ -43,7 +48,7 @@ impl World {
         let homes = Self::homes();
         let parked = homes.each_ref().map(QueueName::parked);
         let queues: Vec<QueueName> = homes.into_iter().chain(parked).chain([QueueName::unrouted()]).collect();
-        let depths = timeout(Duration::from_secs(2), self.broker.depths(&queues)).await.ok()?.ok()?;
+        let depths = timeout(DEPTHS_WITHIN, self.broker.depths(&queues)).await.ok()?.ok()?;
         Some(depths.iter().map(|depth| depth.ready).sum())
     }
 
@@ -78,23 +83,34 @@ impl World {
     /// Waits until these queues and their ladders hold nothing, unsettled deliveries included.
     pub(crate) async fn until_empty(&self, queues: &[QueueName], patience: Duration) -> Result<()> {
         let (begun, mut look) = (Instant::now(), interval(PUBLISH_EVERY));
-        let mut empty = 0;
-        // Twice in a row: an order may be on its way from one to the other.
-        while empty < 2 {
+        let mut empty_since = None;
+        loop {
             look.tick().await;
-            let held = self.held().await?;
-            let mut holds =
-                held.iter().filter(|(name, messages)| **messages > 0 && queues.iter().any(|q| is_of(q, name)));
-            let first = holds.next();
-            empty = if first.is_some() { 0 } else { empty + 1 };
-            if let Some((name, messages)) = first {
-                anyhow::ensure!(begun.elapsed() < patience, "{name} did not get empty: it holds {messages}");
+            match self.first_held(queues).await? {
+                None if empty_since.get_or_insert_with(Instant::now).elapsed() >= EMPTY_FOR => return Ok(()),
+                None => (),
+                Some((name, messages)) => {
+                    empty_since = None;
+                    anyhow::ensure!(begun.elapsed() < patience, "{name} did not get empty: it holds {messages}");
+                }
             }
         }
-        Ok(())
     }
 
-    /// What every queue holds at this moment, unsettled deliveries included.
+    /// One of these queues or of their rungs that holds something.
+    async fn first_held(&self, queues: &[QueueName]) -> Result<Option<(String, u64)>> {
+        let held = self.held().await?;
+        let mut holds =
+            held.into_iter().filter(|(name, messages)| *messages > 0 && queues.iter().any(|q| is_of(q, name)));
+        if let Some(first) = holds.next() {
+            return Ok(Some(first));
+        }
+        let ready = timeout(DEPTHS_WITHIN, self.broker.depths(queues)).await.context("the broker is away")??;
+        let ready = ready.iter().zip(queues).find(|(depth, _)| depth.ready > 0);
+        Ok(ready.map(|(depth, queue)| (queue.to_string(), depth.ready)))
+    }
+
+    /// What every queue held when RabbitMQ last counted, unsettled deliveries included.
     pub(crate) async fn held(&self) -> Result<BTreeMap<String, u64>> {
         let listed = self.servers.rabbitmqctl(&["-q", "list_queues", "name", "messages", "--no-table-headers"]).await?;
         let lines = listed.lines().filter_map(|line| line.split_once('\t'));

@@ -281,6 +281,11 @@ impl World {
         for (server, disk) in [(Server::Rabbit, &self.rabbit_disk), (Server::Postgres, &self.postgres_disk)] {
             // What lies on a small disk goes with it, and the script could not remove its folder.
             let _ = self.servers.end(server, "KILL").await;
+            if keep {
+                // The script removes it with its folder.
+                let log = format!("{server:?}.log").to_lowercase();
+                let _ = std::fs::copy(self.folder().join("services").join(&log), self.folder().join(&log));
+            }
             if let Some(disk) = disk {
                 disk.unmount().await;
             }

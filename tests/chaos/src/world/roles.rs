@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a restart waits for its process to be ready before it goes on.
 const READY_WITHIN: Duration = Duration::from_secs(5);
+/// What a process logs once it has come up, and from when on it listens to signals.
+const READY: &str = "verbs::run: ready";
+const SIGTERM: i32 = 15;
 /// Lines of a log that are kept of a process that ended by itself.
 const LAST_LINES: usize = 4;
 
@@ -145,7 +148,7 @@ impl Roles {
         let mut slot = self.slot(name)?.lock().await;
         let (mut was_up, mut stopped) = (false, Ok(std::process::ExitStatus::default()));
         if let Some(process) = slot.process.take() {
-            was_up = self.is_ready(&process).await;
+            was_up = timeout(READY_WITHIN, process.until_log_says(READY)).await.is_ok_and(|ready| ready.is_ok());
             stopped = process.terminate().await;
         }
         slot.environment = [usual().as_slice(), environment].concat();
@@ -153,15 +156,11 @@ impl Roles {
         self.launch(name, &mut slot)?;
         let process = slot.process.as_ref().context("it was started")?;
         // A shop that is in trouble is restarted all the same.
-        self.is_ready(process).await;
+        let _ = timeout(READY_WITHIN, process.until_ready(&self.http)).await;
         let status = stopped.with_context(|| format!("{name} was asked to stop"))?;
-        let by_signal = status.signal().is_some() && !was_up;
+        let by_signal = status.signal() == Some(SIGTERM) && !was_up;
         anyhow::ensure!(status.success() || by_signal, "{name} was asked to stop and ended with {status}");
         Ok(())
-    }
-
-    async fn is_ready(&self, process: &Process) -> bool {
-        timeout(READY_WITHIN, process.until_ready(&self.http)).await.is_ok_and(|ready| ready.is_ok())
     }
 
     /// Starts again whoever died, until `stop`.
