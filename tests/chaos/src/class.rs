@@ -181,7 +181,7 @@ impl Class {
 
     /// Whether nothing else may happen beside it, because the harness itself could not tell a loss from its own deed.
     pub(crate) fn alone(self) -> bool {
-        self == Self::QueueDeleted
+        matches!(self, Self::QueueDeleted | Self::BrokerDiskFull)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use broker::layout;
+use broker::{QueueName, layout};
 use futures::future::BoxFuture;
 use testkit::servers::Server;
 use tokio::task::JoinSet;
@@ -57,21 +57,21 @@ impl Fault for Alarm {
     }
 }
 
-/// How long what waits may take to be handled, once the alarm is there.
-const HANDLED_WITHIN: Duration = Duration::from_secs(30);
-
 /// Not a byte more fits, past the alarm that the node raises before. A node that can't write loses what it holds: 3.10.8 leaves
 /// a queue's log as no later start can read it in one of four where the disk fills up faster than the node looks, in one of some
-/// twenty after its alarm; and it may come up without what it had confirmed since its last start. So the disk is filled once no
-/// consumer's queue holds anything: whoever is told 202 while it is full is lost, and the shop has to be itself afterwards.
+/// twenty after its alarm; and a queue may go on without what was confirmed since the node's start (`infra/RABBITMQ.md`). So the disk is filled once no
+/// queue holds anything: whoever is told 202 while it is full is lost, and the shop has to be itself afterwards.
 pub(super) struct DiskFull;
 
 impl Fault for DiskFull {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
             let disk = world.rabbit_disk.as_ref().context("a small file system")?;
+            // Before the alarm: a worker can neither retry nor park while the node takes no publishes.
+            empty_checkout(world).await?;
             world.servers.rabbitmqctl(LOW_ON_DISK).await?;
-            world.until_empty(&World::homes(), HANDLED_WITHIN).await?;
+            let rest: Vec<QueueName> = World::homes().into_iter().chain([QueueName::unrouted()]).collect();
+            world.until_empty(&rest, EMPTY_WITHIN).await?;
             disk.fill().await
         })
     }
@@ -83,7 +83,8 @@ impl Fault for DiskFull {
             if world.servers.pid(Server::Rabbit).is_some() {
                 world.servers.end(Server::Rabbit, "KILL").await?;
             }
-            world.bring_back_broker().await
+            world.bring_back_broker().await?;
+            world.bring_home().await
         })
     }
 }
@@ -93,6 +94,21 @@ const EMPTY_WITHIN: Duration = Duration::from_mins(1);
 /// After so long without an empty queue somebody may have bound it again. A look takes some seconds on a busy machine.
 const UNBOUND_FOR: Duration = Duration::from_secs(15);
 
+/// Unbinds checkout's queue, and waits until it has handled what was in it. New orders are parked as unrouted.
+async fn empty_checkout(world: &World) -> Result<()> {
+    let (queue, begun) = (World::checkout_queue(), Instant::now());
+    // Whoever comes back to the broker declares the binding again: nobody should be on the way.
+    world.roles.all_ready().await?;
+    loop {
+        world.unbind_checkout().await?;
+        match world.until_empty(std::slice::from_ref(&queue), UNBOUND_FOR).await {
+            Err(error) if begun.elapsed() > EMPTY_WITHIN => return Err(error),
+            Err(_) => (),
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
 /// Checkout's queue, deleted when nothing is in it: with a queue goes what it holds, and no consumer can help that. New
 /// orders are parked as unrouted meanwhile. Its consumers are cancelled by the broker.
 pub(super) struct QueueDeleted;
@@ -100,18 +116,8 @@ pub(super) struct QueueDeleted;
 impl Fault for QueueDeleted {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
-            let (queue, begun) = (World::checkout_queue(), Instant::now());
-            // Whoever comes back to the broker declares the binding again: nobody should be on the way.
-            world.roles.all_ready().await?;
-            loop {
-                world.unbind_checkout().await?;
-                match world.until_empty(std::slice::from_ref(&queue), UNBOUND_FOR).await {
-                    Err(error) if begun.elapsed() > EMPTY_WITHIN => return Err(error),
-                    Err(_) => (),
-                    Ok(()) => break,
-                }
-            }
-            world.delete_queue(&queue).await
+            empty_checkout(world).await?;
+            world.delete_queue(&World::checkout_queue()).await
         })
     }
 
