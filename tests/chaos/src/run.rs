@@ -29,7 +29,7 @@ const BEGIN_WITHIN: Duration = Duration::from_mins(2);
 /// How often a fault is tried that does not begin, as others are in its way.
 const TRIES: usize = 3;
 /// How long undoing is tried; a fault that has met nobody yet waits for its first victim meanwhile.
-const UNDO_WITHIN: Duration = Duration::from_mins(3);
+const UNDO_WITHIN: Duration = Duration::from_mins(6);
 const UNDO_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long the shop may take to come to rest.
 const REST_WITHIN: Duration = Duration::from_mins(4);
