@@ -71,7 +71,7 @@ impl Fault for DiskFull {
             empty_checkout(world).await?;
             world.servers.rabbitmqctl(LOW_ON_DISK).await?;
             let rest: Vec<QueueName> = World::homes().into_iter().chain([QueueName::unrouted()]).collect();
-            world.until_empty(&rest, EMPTY_WITHIN).await?;
+            world.until_surely_empty(&rest, EMPTY_WITHIN).await?;
             disk.fill().await
         })
     }
@@ -101,7 +101,7 @@ async fn empty_checkout(world: &World) -> Result<()> {
     world.roles.all_ready().await?;
     loop {
         world.unbind_checkout().await?;
-        match world.until_empty(std::slice::from_ref(&queue), UNBOUND_FOR).await {
+        match world.until_surely_empty(std::slice::from_ref(&queue), UNBOUND_FOR).await {
             Err(error) if begun.elapsed() > EMPTY_WITHIN => return Err(error),
             Err(_) => (),
             Ok(()) => return Ok(()),

@@ -16,9 +16,8 @@ const PREFETCH: u16 = 100;
 const EMPTY_WITHIN: Duration = Duration::from_mins(1);
 /// How often a publish is tried again with the same id.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
-/// How long a queue has to look empty. RabbitMQ counts what a quorum queue holds every 5 s (and what waits in it at once); a
-/// message may also be on its way from one queue to the other.
-const EMPTY_FOR: Duration = Duration::from_secs(6);
+/// RabbitMQ counts what a quorum queue holds every 5 s (and what waits in it at once).
+const COUNTED_WITHIN: Duration = Duration::from_secs(6);
 /// How long the broker may take to say how many messages wait.
 const DEPTHS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -80,14 +79,23 @@ impl World {
         self.look.delete_queue(queue.as_str()).await
     }
 
-    /// Waits until these queues and their ladders hold nothing, unsettled deliveries included.
+    /// Waits until these queues and their ladders hold nothing, as far as one can see in two looks.
     pub(crate) async fn until_empty(&self, queues: &[QueueName], patience: Duration) -> Result<()> {
+        self.until_empty_for(PUBLISH_EVERY, queues, patience).await
+    }
+
+    /// Waits until they hold nothing for certain, unsettled deliveries included: what is done next would lose it.
+    pub(crate) async fn until_surely_empty(&self, queues: &[QueueName], patience: Duration) -> Result<()> {
+        self.until_empty_for(COUNTED_WITHIN, queues, patience).await
+    }
+
+    async fn until_empty_for(&self, lasting: Duration, queues: &[QueueName], patience: Duration) -> Result<()> {
         let (begun, mut look) = (Instant::now(), interval(PUBLISH_EVERY));
         let mut empty_since = None;
         loop {
             look.tick().await;
             match self.first_held(queues).await? {
-                None if empty_since.get_or_insert_with(Instant::now).elapsed() >= EMPTY_FOR => return Ok(()),
+                None if empty_since.get_or_insert_with(Instant::now).elapsed() >= lasting => return Ok(()),
                 None => (),
                 Some((name, messages)) => {
                     empty_since = None;
