@@ -196,8 +196,7 @@ impl Pages {
     }
 
     /// The broker told that `tags` were purged: the next reader of each page with one of them has it looked after, and after the
-    /// grace readers wait for that. Say it
-    /// after the purge reached Redis; before that it has no effect.
+    /// grace readers wait for that. Say it after the purge reached Redis; before that it has no effect.
     pub fn purged(&self, tags: &[Tag]) {
         self.told.hear(tags, self.timeline.now());
     }

@@ -59,8 +59,9 @@ impl Fault for Alarm {
 
 /// Not a byte more fits, past the alarm that the node raises before. A node that can't write loses what it holds: 3.10.8 leaves
 /// a queue's log as no later start can read it in one of four where the disk fills up faster than the node looks, in one of some
-/// twenty after its alarm; and a queue may go on without what was confirmed since the node's start (`infra/RABBITMQ.md`). So the disk is filled once no
-/// queue holds anything: whoever is told 202 while it is full is lost, and the shop has to be itself afterwards.
+/// twenty after its alarm; and a queue may go on without what was confirmed since the node's start (`infra/RABBITMQ.md`). So
+/// the disk is filled once no queue holds anything: whoever is told 202 while it is full is lost, and the shop has to be itself
+/// afterwards.
 pub(super) struct DiskFull;
 
 impl Fault for DiskFull {
