@@ -9,6 +9,9 @@ use testkit::http::Response;
 
 use super::fixture::Fixture;
 
+/// So many left are a low stock. Seven digits, as no request id or digest happens to hold them.
+pub(super) const LOW: i64 = 1_618_033;
+
 /// A product in the collection `mugs`, of which there are plenty.
 pub(super) fn edit(sku: &str, title: &str, minor: i64) -> ProductEdit {
     ProductEdit {
@@ -19,7 +22,7 @@ pub(super) fn edit(sku: &str, title: &str, minor: i64) -> ProductEdit {
         collections: vec!["mugs".parse().unwrap()],
         price: Money::new(minor, Currency::from_code("EUR").unwrap()),
         on_hand: Some(4_815_162),
-        low_threshold: Some(108),
+        low_threshold: Some(LOW),
     }
 }
 
