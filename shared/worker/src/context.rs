@@ -15,7 +15,7 @@ use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::crash::Suspects;
 use crate::governor::Seat;
-use crate::held::Unsent;
+use crate::held::{Unsent, Wanted};
 use crate::pause::Pauses;
 use crate::refusals::Refusals;
 use crate::settle::Ladder;
@@ -68,7 +68,9 @@ impl<H> Context<H> {
             match how {
                 Settle::Ack | Settle::Requeue => failures.extend(self.finish(taken, how).await.err()),
                 Settle::Retry { .. } | Settle::Park { .. } if takes_copies => copies.push(self.finish(taken, how)),
-                Settle::Retry { .. } | Settle::Park { .. } => unsent.push(Unsent { taken, how }),
+                Settle::Retry { .. } | Settle::Park { .. } => {
+                    unsent.push(Unsent { taken, wanted: Wanted::Settle(how) });
+                }
             }
         }
         // Together, because each waits for a confirm.
@@ -81,6 +83,34 @@ impl<H> Context<H> {
             );
         }
         unsent
+    }
+
+    /// Does what is to be done with these. Gives back those that the broker still does not take.
+    pub(crate) async fn send(&self, unsent: Vec<Unsent>) -> Vec<Unsent> {
+        let (mut decided, mut left) = (Vec::new(), Vec::new());
+        for Unsent { taken, wanted } in unsent {
+            match wanted {
+                Wanted::Settle(how) => decided.push((taken, how)),
+                Wanted::LastChance => left.extend(self.give_last_chance(taken).await),
+            }
+        }
+        left.extend(self.settle(decided).await);
+        left
+    }
+
+    /// Sends a suspect on its last chance; gives it back where the broker takes no copies now.
+    pub(crate) async fn give_last_chance(&self, suspect: Taken) -> Option<Unsent> {
+        if !self.takes_copies() {
+            return Some(Unsent { taken: suspect, wanted: Wanted::LastChance });
+        }
+        let record = suspect.record();
+        tracing::warn!(
+            queue = %self.queue, message.id = %record.id, redeliveries = record.redeliveries,
+            "a message came back often enough to be one that takes processes down: it has one more chance, alone, and is \
+             parked if it comes back from there"
+        );
+        self.put_back_afresh(suspect, self.suspects.last_chance()).await;
+        None
     }
 
     /// Takes from `failures` the copies that the broker would not have: they are told once in a while, and cost a pause.

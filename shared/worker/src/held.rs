@@ -1,4 +1,4 @@
-//! Messages that are to be retried or parked while the broker takes no publishes.
+//! Messages that are to be retried or parked, or to get their last chance, while the broker takes no publishes.
 //!
 //! A retry is a copy, published with confirm. Under a memory alarm, say, no copy can be published, and the broker would
 //! put the original back at the head of its queue: it would be handled and fail again at once, as fast as the machine can
@@ -19,7 +19,16 @@ use crate::config::Config;
 #[derive(Debug)]
 pub(crate) struct Unsent {
     pub(crate) taken: Taken,
-    pub(crate) how: Settle,
+    pub(crate) wanted: Wanted,
+}
+
+/// What is to become of it.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// A retry or a park.
+    Settle(Settle),
+    /// Its last chance: handled here and now it may take the process down, again and again until the broker takes copies.
+    LastChance,
 }
 
 /// What is held, oldest first.

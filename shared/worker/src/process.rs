@@ -94,7 +94,7 @@ pub(crate) async fn process<H: Handler>(
     let Sorted { together, apart, parked, last_chance } = hand.sort(batch, answers);
     hand.settle(parked).await;
     if let Some(suspect) = last_chance {
-        hand.give_last_chance(suspect).await;
+        hand.aftermath.unsent.extend(context.give_last_chance(suspect).await);
     }
     hand.take(together, false).await;
     // After the others are settled, and that is with the broker, so that what takes the process down takes none of them along.
@@ -128,17 +128,6 @@ impl<'a, H: Handler> Hand<'a, H> {
         batch.iter().any(|taken| suspects.may_decide_about(&taken.record()))
             && breaker.is_closed()
             && breaker.ask_whether_it_answers(&|| handler.probe()).await.is_ok()
-    }
-
-    async fn give_last_chance(&self, suspect: Taken) {
-        let record = suspect.record();
-        tracing::warn!(
-            queue = %self.context.queue, message.id = %record.id, redeliveries = record.redeliveries,
-            "a message came back often enough to be one that takes processes down: it has one more chance, alone, and is \
-             parked if it comes back from there"
-        );
-        let suspicion = self.context.suspects.last_chance();
-        self.context.put_back_afresh(suspect, suspicion).await;
     }
 
     fn sort(&self, batch: Vec<Taken>, answers: bool) -> Sorted {

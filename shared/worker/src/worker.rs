@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use broker::{Broker, QueueSpec, Settle, Subscription};
+use broker::{Broker, QueueSpec, Subscription};
 use model::SystemClock;
 use service::Shutdown;
 use service::metrics::Metrics;
@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::governor::{Seat, Spending};
 use crate::handler::Handler;
 use crate::heartbeat::beat_for_ever;
-use crate::held::{Held, Unsent};
+use crate::held::Held;
 use crate::meters;
 use crate::panic::panic_text;
 use crate::pause::Pauses;
@@ -285,7 +285,7 @@ impl<H: Handler> Loop<'_, H> {
         if !aftermath.unsent.is_empty() {
             tracing::warn!(
                 queue = %self.context.queue, held = aftermath.unsent.len(),
-                "the broker takes no publishes now: messages to retry or park are held"
+                "the broker takes no publishes now: messages to retry, to park or to try once more are held"
             );
         }
         self.held.add(aftermath.unsent, Instant::now());
@@ -295,7 +295,7 @@ impl<H: Handler> Loop<'_, H> {
     async fn look_at_held(&mut self) {
         // Those that the broker refuses again meanwhile are held again.
         if self.context.takes_copies() {
-            let unsent = self.context.settle(decided(self.held.take_all())).await;
+            let unsent = self.context.send(self.held.take_all()).await;
             self.held.add(unsent, Instant::now());
         }
         let back = self.held.take_back(Instant::now());
@@ -303,7 +303,7 @@ impl<H: Handler> Loop<'_, H> {
     }
 
     async fn release_held(&mut self) {
-        let unsent = self.context.settle(decided(self.held.take_all())).await;
+        let unsent = self.context.send(self.held.take_all()).await;
         self.context.give_back(unsent.into_iter().map(|unsent| unsent.taken)).await;
     }
 
@@ -339,8 +339,4 @@ async fn seated<T>(seat: Option<&Seat>, work: impl Future<Output = T>) -> T {
     };
     seat.leave().await;
     ended
-}
-
-fn decided(unsent: Vec<Unsent>) -> Vec<(Taken, Settle)> {
-    unsent.into_iter().map(|Unsent { taken, how }| (taken, how)).collect()
 }

@@ -49,6 +49,10 @@ impl Broker for UnderAlarm {
     }
 
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Result<(), PublishError>>> {
+        if self.state() == BrokerState::Blocked {
+            let refused = batch.iter().map(|_| Err(PublishError::Blocked("disk".to_owned()))).collect();
+            return Box::pin(async { refused });
+        }
         self.broker.publish(batch)
     }
 
@@ -142,4 +146,26 @@ async fn a_stop_under_an_alarm_gives_back_what_was_held() {
     let stats = running.stop().await;
     assert_eq!((stats.requeued, stats.dropped), (2, 0));
     eventually("both to be back", async || site.ready(&queue().name).await == 2).await;
+}
+
+#[tokio::test]
+async fn a_suspect_of_killing_processes_is_not_run_under_an_alarm_but_held_for_its_last_chance() {
+    let site = Site::new().await;
+    let broker = under_alarm(&site);
+    site.publish(&[("suspect", "good")]).await;
+    for _ in 0..2 {
+        site.hand_out_and_die().await;
+    }
+    let config = Config { alone_after: 1, park_after_crashes: 1, held_poll_ms: 5, ..config() };
+    let running = start(broker.clone(), &site.ledger, &site.breaker, config);
+    site.publish(&[("neighbour", "good")]).await;
+    eventually("the neighbour", async || site.ledger.has(1)).await;
+    assert_eq!(site.ledger.effects(), once(["neighbour"]));
+    assert_eq!(site.ready(&queue().name).await, 0, "held, not sent round");
+
+    broker.alarm.store(false, Ordering::SeqCst);
+    eventually("its last chance", async || site.ledger.has(2)).await;
+    let stats = running.stop().await;
+    assert_eq!((stats.apart, stats.requeued, stats.parked), (1, 1, 0));
+    assert_eq!(site.ledger.effects(), once(["neighbour", "suspect"]));
 }

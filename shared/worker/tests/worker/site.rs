@@ -288,6 +288,14 @@ impl Site {
         all.into_iter().map(|m| (m.id.to_string(), m.headers[headers::REASON].clone())).collect()
     }
 
+    /// As a process does that dies with a message in hand.
+    pub(crate) async fn hand_out_and_die(&self) {
+        let mut subscription = self.broker.subscribe(&queue().name, 1).await.unwrap();
+        let delivery = tokio::time::timeout(DEADLINE, subscription.next()).await.expect("a delivery");
+        drop((delivery, subscription));
+        eventually("its return", async || self.ready(&queue().name).await == 1).await;
+    }
+
     /// Everything ready in `queue`, acked.
     pub(crate) async fn drain(&self, queue: &QueueName) -> Vec<Message> {
         let expected = usize::try_from(self.ready(queue).await).unwrap();
