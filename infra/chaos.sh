@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Faults of every class, injected from a seed into a shop of real processes and servers under load; then rest, and the
-# oracle. Ends with a table, with status 1 where a promise was broken, and with 2 where a class of faults struck nothing.
+# oracle. Ends with a table, with status 1 where a promise was broken, and with 2 where a class of faults struck
+# nothing or RabbitMQ lost a queue of its own.
 #
 #   infra/chaos.sh [--minutes N] [--seed S] [--report FILE] [--only CLASS …] [--rate N] [--list]
 #

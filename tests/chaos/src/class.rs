@@ -79,7 +79,8 @@ macro_rules! classes {
     };
 }
 
-const ROLES: &[&str] = &["checkout", "ingress", "relay", "parker", "analytics", "invalidation", "storefront", "ops"];
+const ROLES: &[&str] =
+    &["checkout", "ingress", "relay", "parker", "analytics", "invalidation", "storefront", "ops", "storefront-2"];
 const WORKERS: &[&str] = &["checkout", "analytics", "parker", "relay", "checkout-2", "invalidation"];
 const SERVERS: &[&str] = &["rabbit", "postgres", "redis"];
 const WAYS: &[&str] = &[
@@ -99,7 +100,7 @@ classes! {
     /// A role's process is killed with SIGKILL and started again.
     RoleKilled = "role-killed", Roles, span(0..=2, 0..=4, 2), ROLES;
     /// Every role is stopped with SIGTERM and started again, one after the other, under load.
-    RollingRestart = "rolling-restart", Roles, span(AT_ONCE, AT_ONCE, 19), &["all roles"];
+    RollingRestart = "rolling-restart", Roles, span(AT_ONCE, AT_ONCE, 21), &["all roles"];
     /// A worker's process is stopped with SIGSTOP and goes on with SIGCONT.
     WorkerFrozen = "worker-frozen", Roles, span(5..=7, 5..=30, 1), WORKERS;
     /// A role's wall clock jumps by an hour, forward or back, and later returns.

@@ -38,4 +38,5 @@ pub mod proxy;
 pub mod recovery;
 pub mod report;
 pub mod run;
+mod watch;
 pub mod world;

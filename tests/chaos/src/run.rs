@@ -20,6 +20,7 @@ use crate::oracle::{self, Told, Verdict, judge, settled, tap};
 use crate::plan::{Plan, Planned};
 use crate::recovery::{Depth, Recovery};
 use crate::report::{Evidence, Happened, Report};
+use crate::watch::Watch;
 use crate::world::World;
 
 /// How long the load runs before the first fault.
@@ -118,10 +119,11 @@ impl Beside {
     }
 }
 
-/// Who posts.
+/// Who posts, and who reads.
 struct Traffic {
     load: Option<Load>,
     client: Arc<Client>,
+    watch: Watch,
     posting: JoinSet<Result<()>>,
     enough: CancellationToken,
     journals: Vec<PathBuf>,
@@ -135,7 +137,8 @@ impl Traffic {
         let (enough, mut posting) = (CancellationToken::new(), JoinSet::new());
         posting.spawn(Arc::clone(&client).run(enough.clone()));
         let load = Load::start(world, options.rate, options.seed, begun).await?;
-        Ok(Self { journals: vec![journal, load.journal()], load: Some(load), client, posting, enough })
+        let watch = Watch::start(world, &options.classes).await?;
+        Ok(Self { journals: vec![journal, load.journal()], load: Some(load), client, watch, posting, enough })
     }
 
     async fn stop_load(&mut self, evidence: &mut Evidence) {
@@ -168,6 +171,7 @@ async fn conclude(
     let repaired = repair(world).await;
     traffic.stop_client(found).await?;
     let mut evidence = world.evidence(traffic.journals)?;
+    evidence.shown = Some(traffic.watch.end().await);
     evidence.storefront = Some(world.roles.url("storefront").await?);
     let rested = async {
         repaired?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use store::{Config, DatabaseConfig, Databases, RegionConfig};
 use uuid::Uuid;
 
+use super::shown::Shown;
 use super::told::Told;
 
 /// A statement over everything that a long run left behind takes its time, milliseconds.
@@ -39,6 +40,8 @@ pub struct Evidence {
     pub posted: Vec<Posted>,
     /// What was told of orders, where somebody listened from the beginning.
     pub told: Option<Told>,
+    /// What was shown of an article that was edited all the time, where somebody looked.
+    pub shown: Option<Shown>,
     /// A storefront, where one runs.
     pub storefront: Option<String>,
     /// Tags as they were before everything behind them changed, which was long enough ago.

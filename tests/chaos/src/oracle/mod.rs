@@ -12,7 +12,7 @@
 //! | `Attempted`: nothing that no client attempted | `orders`, `page_events_seen` against the journal |
 //! | `Rollups`: they equal a recount | `revenue_rollups_minute` against `orders` and refunds, `page_rollups_minute` against ids seen |
 //! | `Told`: every outcome is told, and never in two ways | a queue of the oracle's own against `orders` and refunds |
-//! | `Cached`: the cache says what the database says | statuses, versions and generations in Redis, and pages of the storefront, against the rows |
+//! | `Cached`: the cache says what the database says | statuses, versions and generations in Redis, and pages of the storefront, against the rows; what was shown of an article under edits, against the bound |
 //! | `AtRest`: queues are empty, parked is what was poisoned | depths, parked messages and rows, the outbox |
 //!
 //! A 503 or a time-out may be either, and never twice.
@@ -37,6 +37,7 @@ mod parked;
 mod read;
 mod rest;
 mod revenue;
+mod shown;
 pub mod tap;
 mod told;
 
@@ -50,6 +51,7 @@ use testkit::vhost::Vhost;
 
 pub use capacity::{Breach, Guarantee};
 pub use evidence::{Evidence, Noted, Poison, PoisonEnd, Posted, Region};
+pub use shown::Shown;
 pub use told::Told;
 
 /// What was found.
@@ -144,8 +146,11 @@ impl Site<'_> {
             ("put_aside_before", before),
             ("told_messages", self.evidence.told.as_ref().map_or(0, Told::messages)),
         ];
-        let counts = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        let shown = self.evidence.shown.as_ref();
+        let counts = counts.into_iter().chain(shown.into_iter().flat_map(Shown::counts));
+        let counts = counts.map(|(name, count)| (name.to_owned(), count)).collect();
         let mut breaches = found.breaches;
+        breaches.extend(shown.map(Shown::judge).unwrap_or_default());
         breaches.extend(beside::judge(self, &parked).await.context("orders beside the journals")?);
         breaches.extend(revenue::judge(&self.databases).await.context("the revenue")?);
         breaches.extend(parked::judge(&self.databases, &parked).await.context("what was parked")?);

@@ -61,7 +61,7 @@ impl Report {
     }
 
     fn figures_table(&self) -> Table {
-        let rows = self.figures().into_iter().map(|(name, value)| vec![name, value]).collect();
+        let rows = self.figures().into_iter().chain(self.last_words()).map(|(name, value)| vec![name, value]).collect();
         Table { title: "Verdict and figures".to_owned(), head: Vec::new(), rows }
     }
 

@@ -32,7 +32,7 @@ impl Report {
             text,
             "(seconds from the end of a fault, unrouted orders replayed; others may have been under way)\n"
         );
-        for (name, value) in self.figures() {
+        for (name, value) in self.figures().into_iter().chain(self.last_words()) {
             let _ = writeln!(text, "  {name:<28}  {value}");
         }
         text
@@ -63,14 +63,17 @@ impl Report {
         rows.extend(self.failures.iter().map(|(class, why)| (format!("not done: {class}"), why.clone())));
         rows.extend(self.lost.iter().map(|queue| ("lost by RabbitMQ".to_owned(), queue.clone())));
         rows.extend(self.unrest.iter().map(|why| ("not at rest".to_owned(), why.clone())));
-        for death in &self.deaths {
-            let last = death.said.lines().last().unwrap_or_default();
-            rows.push((
-                format!("ended by itself: {}", death.process),
-                format!("{:.0} s, {}: {last}", death.at_s, death.status),
-            ));
-        }
+        rows.push(("processes that ended by themselves".to_owned(), self.deaths.len().to_string()));
         rows
+    }
+
+    /// Of each process that ended by itself.
+    pub(super) fn last_words(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.deaths.iter().map(|death| {
+            let last = death.said.lines().last().unwrap_or_default();
+            let ended = format!("{:.0} s, {}: {last}", death.at_s, death.status);
+            (format!("ended by itself: {}", death.process), ended)
+        })
     }
 
     /// The verdict in a word.

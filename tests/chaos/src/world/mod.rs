@@ -37,6 +37,8 @@ const VHOST: &str = "%2f";
 pub(crate) const SKUS: u32 = 40;
 const SCARCE: u32 = 8;
 const SCARCE_UNITS: u32 = 60;
+/// An article whose price changes all the time. Nobody orders it.
+pub(crate) const WATCHED: &str = "WATCHED";
 /// Price of every article, minor units.
 pub(crate) const PRICE_MINOR: i64 = 1_450;
 /// Small, so that filling it takes a moment; large enough for an hour of orders. RabbitMQ's alarm is at 256 MB.
@@ -90,6 +92,8 @@ pub struct World {
     pub servers: Servers,
     /// A server key.
     pub api_key: String,
+    /// A key that may edit the catalogue.
+    pub edit_key: String,
     /// The file system under RabbitMQ, where it is a small one.
     pub rabbit_disk: Option<SmallDisk>,
     /// The file system under PostgreSQL, where it is a small one.
@@ -125,6 +129,7 @@ impl World {
             proxies,
             servers,
             api_key: String::new(),
+            edit_key: String::new(),
             rabbit_disk,
             postgres_disk,
             faketime: faketime(),
@@ -149,14 +154,19 @@ impl World {
         let configuration = self.configuration()?;
         std::fs::write(self.folder().join("millpond.toml"), configuration)?;
         let products: String = (1..=SKUS).map(|n| product(n, "Article")).collect();
-        std::fs::write(self.folder().join("products.csv"), format!("{HEAD}{products}"))?;
+        std::fs::write(self.folder().join("products.csv"), format!("{HEAD}{products}{WATCHED},Watched,10.00,1000\n"))?;
         for verb in [["keys", "token"].as_slice(), &["migrate"], &["import", "products.csv"]] {
             self.verb(verb).await?;
         }
-        let printed = self.verb(&["keys", "create", "--name", "chaos", "--market", "main"]).await?;
-        let key = printed.split_whitespace().find(|word| word.starts_with("mp_")).context("a key is printed")?;
-        key.clone_into(&mut self.api_key);
+        self.api_key = self.create_key(&["--name", "chaos"]).await?;
+        self.edit_key = self.create_key(&["--name", "edits", "--scope", "catalogue"]).await?;
         Ok(())
+    }
+
+    async fn create_key(&self, args: &[&str]) -> Result<String> {
+        let printed = self.verb(&[&["keys", "create", "--market", "main"], args].concat()).await?;
+        let key = printed.split_whitespace().find(|word| word.starts_with("mp_")).context("a key is printed")?;
+        Ok(key.to_owned())
     }
 
     /// Where logs and journals lie.

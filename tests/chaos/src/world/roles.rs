@@ -26,9 +26,10 @@ const SIGTERM: i32 = 15;
 const LAST_LINES: usize = 4;
 
 /// Every process, by the name that faults strike it by, and its role.
-pub(crate) const ROLES: [(&str, &str); 9] = [
+pub(crate) const ROLES: [(&str, &str); 10] = [
     ("ingress", "ingress"),
     ("storefront", "storefront"),
+    ("storefront-2", "storefront"),
     ("checkout", "checkout"),
     ("checkout-2", "checkout"),
     ("relay", "relay"),

@@ -13,6 +13,7 @@ mod spike;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use capacity::ReportFile;
 use service::{Readiness, Shutdown};
 use tokio::task::JoinSet;
 
@@ -32,6 +33,7 @@ pub(crate) async fn run(args: DemoArgs, set: &[String]) -> anyhow::Result<ExitCo
     if !(1.0..=100_000.0).contains(&args.rate) {
         bail!("--rate {}: orders per second, 1 to 100000", args.rate);
     }
+    let file = args.report.as_deref().map(ReportFile::claim).transpose()?;
     let rows_per_s = args.rate * DATABASE_FACTOR * ROWS_PER_ORDER;
     let scene = Scene::prepare(&args, format!("{rows_per_s:.0} rows/s").parse()?, set).await?;
     let shutdown = Shutdown::new();
@@ -42,7 +44,7 @@ pub(crate) async fn run(args: DemoArgs, set: &[String]) -> anyhow::Result<ExitCo
     let mut serving = JoinSet::new();
     serving.spawn(process.run());
     let shown = tokio::select! {
-        shown = show(&scene, &args, &url, &readiness, &shutdown) => shown,
+        shown = show(&scene, &args, file, &url, &readiness, &shutdown) => shown,
         ended = serving.join_next() => return early(ended),
     };
     if args.exit || shown.is_err() {
@@ -58,6 +60,7 @@ pub(crate) async fn run(args: DemoArgs, set: &[String]) -> anyhow::Result<ExitCo
 async fn show(
     scene: &Scene,
     args: &DemoArgs,
+    file: Option<ReportFile>,
     url: &str,
     ready: &Readiness,
     shutdown: &Shutdown,
@@ -65,19 +68,18 @@ async fn show(
     super::run::until_ready(ready).await;
     scene.introduce(url);
     let report = spike::run(scene, args, url, shutdown.soft().clone()).await?;
-    if let Some(path) = &args.report {
-        report.write(path)?;
-    }
     say("");
     say(&report.sentence());
+    if !report.is_clean() {
+        complain("A promise was broken: this is a defect of Millpond. The report says which.");
+    }
+    if let Some(file) = file {
+        file.write(report.to_json()?)?;
+    }
     if !args.exit {
         say(&format!("\nMillpond serves on at {url} until Ctrl-C; then its scratch folder is removed."));
     }
-    if report.is_clean() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    complain("A promise was broken: this is a defect of Millpond. The report says which.");
-    Ok(ExitCode::FAILURE)
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The process ended before the demo did.

@@ -1,8 +1,5 @@
 //! What the demo measured, for scripts and in one sentence for people.
 
-use std::path::Path;
-
-use anyhow::Context as _;
 use capacity::Finding;
 use serde::Serialize;
 
@@ -71,13 +68,9 @@ impl Report {
         )
     }
 
-    /// Writes it as JSON.
-    ///
-    /// # Errors
-    /// The file system's, with the file's name.
-    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let json = serde_json::to_string_pretty(self)?;
-        std::fs::write(path, json + "\n").with_context(|| format!("the report {} can't be written", path.display()))
+    /// As JSON, with a line break at the end.
+    pub(super) fn to_json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 }
 

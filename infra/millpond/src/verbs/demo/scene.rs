@@ -33,7 +33,8 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Makes everything. The user's own configuration file plays no part; `set` does.
+    /// Makes everything. The user's own configuration plays no part, neither its file nor the environment: that may be a
+    /// shop's, whose database would be migrated and whose queue would get the spike. `set` does.
     pub(super) async fn prepare(args: &DemoArgs, budget: Budget, set: &[String]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("the demo's scratch folder")?;
         let mut layers = vec![
@@ -46,7 +47,7 @@ impl Scene {
             "log.filter=warn".to_owned(),
         ];
         layers.extend_from_slice(set);
-        let mut settings = Settings::load(None, &layers)?;
+        let mut settings = Settings::apart(&layers)?;
         service::telemetry::init(&settings.log)?;
         keys::create_token_key(&settings.token_key_file)?;
         let api_key = keys::create(&settings, "demo", MARKET, &[], &[])?.reveal().to_owned();

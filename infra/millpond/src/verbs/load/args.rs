@@ -22,7 +22,7 @@ Examples:
   millpond --config shop.toml load verify --journal run.jsonl --wait 60s
 
 With a configuration (--config) the report also holds queue depth, database rate and drain time. Exit status 0: the run
-was made, whatever was refused. `load verify` ends with 1 where a promise was broken.";
+was made, whatever was refused; 1 where nothing was accepted. `load verify` ends with 1 where a promise was broken.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LoadVerb {

@@ -9,14 +9,15 @@ mod plan;
 mod progress;
 mod verify;
 
-use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use capacity::{Config, Described, Journal, Live, Load, Look, Mix, Observed, Outcome, Report, Sync, Target};
+use capacity::{
+    Config, Described, Journal, Live, Load, Look, Mix, Observed, Outcome, Report, ReportFile, Sync, Target,
+};
 use model::{Clock as _, SystemClock};
 use service::Shutdown;
 use tokio::task::JoinSet;
@@ -57,9 +58,7 @@ async fn send(args: SendArgs, settings: Option<Settings>) -> anyhow::Result<Exit
     let config = plan::config(&target, course.max_requests)?;
     let ingress = Target::resolve(url, target.allow_host.as_deref()).await.context("--url")?;
     ingress.check().await.context("--url: is the ingress running (`millpond run all`), and at this port?")?;
-    for file in [&output.report, &output.html].into_iter().flatten() {
-        File::options().append(true).create(true).open(file).with_context(|| unwritable(file))?;
-    }
+    let files = Files::claim(&output)?;
     let View { observer, queue_seen, database_seen } = observe::open(settings.as_ref()).await?;
     let described = Described {
         run: run.clone(),
@@ -84,7 +83,11 @@ async fn send(args: SendArgs, settings: Option<Settings>) -> anyhow::Result<Exit
     let outcome = watch.generate(config, load, mix, (ingress, key.to_owned()), journal).await?;
     let drained_in = watch.drain(output.drain).await;
     let report = watch.report(described, outcome, drained_in).await;
-    write(&report, &output)?;
+    say(&report.table());
+    files.write(&report)?;
+    if let Some(path) = &output.journal {
+        say(&format!("\nHold it against the databases: millpond load verify --journal {} --wait 60s", path.display()));
+    }
     if report.accepted == 0 {
         complain("Nothing was accepted.");
         return Ok(ExitCode::FAILURE);
@@ -97,10 +100,6 @@ fn is_header(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn unwritable(path: &Path) -> String {
-    format!("{} can't be written", path.display())
-}
-
 fn journal(path: &Path, mix: &Mix, sync: SyncArg) -> anyhow::Result<Journal> {
     let sync = match sync {
         SyncArg::Group => Sync::Group,
@@ -109,18 +108,27 @@ fn journal(path: &Path, mix: &Mix, sync: SyncArg) -> anyhow::Result<Journal> {
     Journal::create(path, mix, sync).context("--journal (a file that is not there yet)")
 }
 
-fn write(report: &Report, output: &OutputArgs) -> anyhow::Result<()> {
-    say(&report.table());
-    if let Some(path) = &output.report {
-        std::fs::write(path, report.to_json()).with_context(|| unwritable(path))?;
+/// Where the report goes.
+struct Files {
+    json: Option<ReportFile>,
+    html: Option<ReportFile>,
+}
+
+impl Files {
+    fn claim(output: &OutputArgs) -> anyhow::Result<Self> {
+        let claim = |path: Option<&Path>| path.map(ReportFile::claim).transpose();
+        Ok(Self { json: claim(output.report.as_deref())?, html: claim(output.html.as_deref())? })
     }
-    if let Some(path) = &output.html {
-        std::fs::write(path, capacity::html(report)).with_context(|| unwritable(path))?;
+
+    fn write(&self, report: &Report) -> anyhow::Result<()> {
+        if let Some(file) = &self.json {
+            file.write(report.to_json())?;
+        }
+        if let Some(file) = &self.html {
+            file.write(capacity::html(report))?;
+        }
+        Ok(())
     }
-    if let Some(path) = &output.journal {
-        say(&format!("\nHold it against the databases: millpond load verify --journal {} --wait 60s", path.display()));
-    }
-    Ok(())
 }
 
 /// The run, seen from beside it.

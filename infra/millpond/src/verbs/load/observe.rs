@@ -1,15 +1,14 @@
 //! What of the system behind the ingress a run can see, by the configuration that it was given.
 
-use std::path::Path;
 use std::time::Duration;
 
 use broker::{Broker, BrokerError, layout};
 use capacity::{Observer, Queues};
 use secrecy::{ExposeSecret as _, SecretString};
-use store::{Config, Databases};
+use store::Databases;
 use tokio::time::{Instant, interval};
 
-use crate::parts::open_broker;
+use crate::parts::{absent_file, open_broker};
 use crate::settings::Settings;
 
 /// How long RabbitMQ may take to answer for the first time.
@@ -31,7 +30,7 @@ pub(super) async fn open(settings: Option<&Settings>) -> anyhow::Result<View> {
         return Ok(View { observer, queue_seen: not(), database_seen: not() });
     };
     let (queues, queue_seen) = queues(settings).await;
-    let databases = match absent_file(&settings.store) {
+    let databases = match settings.store.database.values().find_map(absent_file) {
         Some(why) => Err(why),
         None => Databases::open(&settings.store).map_err(|error| error.to_string()),
     };
@@ -51,14 +50,6 @@ pub(super) async fn open(settings: Option<&Settings>) -> anyhow::Result<View> {
 async fn blind(settings: &Settings, queue_seen: String, database_seen: String) -> anyhow::Result<View> {
     let observer = Observer::open(None, queues(settings).await.0).await?;
     Ok(View { observer, queue_seen, database_seen })
-}
-
-/// To open a file that is not there would make one.
-pub(super) fn absent_file(config: &Config) -> Option<String> {
-    config.database.values().find_map(|database| {
-        let path = database.url.expose_secret().strip_prefix("sqlite:")?;
-        (!Path::new(path).exists()).then(|| format!("there is no database at {path}"))
-    })
 }
 
 async fn queues(settings: &Settings) -> (Vec<Queues>, String) {

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use capacity::{Claims, Finding};
+use capacity::{Claims, Finding, ReportFile};
 use serde::Serialize;
 use store::Databases;
 use tokio::time::{Instant, interval};
 
 use super::super::{complain, say};
 use super::args::VerifyArgs;
-use super::observe;
+use crate::parts::{NOT_HERE, absent_file};
 use crate::settings::Settings;
 
 /// Breaches that are printed; the report has more.
@@ -31,25 +31,24 @@ struct Judged<'a> {
 
 pub(super) async fn run(settings: &Settings, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let claims = Claims::read(&args.journal)?;
-    if let Some(why) = observe::absent_file(&settings.store) {
-        anyhow::bail!("{why}: name the shop's configuration with --config, or run this where its data folder lies");
+    if let Some(why) = settings.store.database.values().find_map(absent_file) {
+        anyhow::bail!("{why}: {NOT_HERE}");
     }
+    let file = args.report.as_deref().map(ReportFile::claim).transpose()?;
     let databases = Databases::open(&settings.store)?;
     let finding = judge(&claims, &databases, args.wait).await.context("the databases can't be read");
     databases.close().await;
     let finding = finding?;
     let judged =
         Judged { run: claims.run(), complete: claims.is_complete(), clean: finding.is_clean(), finding: &finding };
-    if let Some(path) = &args.report {
-        let json = serde_json::to_string_pretty(&judged)? + "\n";
-        std::fs::write(path, json).with_context(|| format!("{} can't be written", path.display()))?;
-    }
     say(&table(&judged));
-    if finding.is_clean() {
-        return Ok(ExitCode::SUCCESS);
+    if !judged.clean {
+        complain("A promise was broken.");
     }
-    complain("A promise was broken.");
-    Ok(ExitCode::FAILURE)
+    if let Some(file) = file {
+        file.write(serde_json::to_string_pretty(&judged)? + "\n")?;
+    }
+    Ok(if judged.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Judges once the run has come to rest, or the patience is over.
