@@ -22,9 +22,9 @@ const STOREFRONTS: [&str; 2] = ["storefront", "storefront-2"];
 const EDIT_EVERY: Duration = Duration::from_millis(1_300);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// With Redis away: `cache.pages.away_trust_ms` and `grace_ms`, and `invalidation.coalesce_ms` for a change whose purge had not
-/// come when Redis went.
-const BOUND_WITHOUT_REDIS: Duration = Duration::from_millis(6_500);
+/// With Redis away: `cache.pages.away_trust_ms` and `grace_ms`; and `relay.idle_poll_ms` and `invalidation.coalesce_ms` for a change
+/// whose purge had not come when Redis went.
+const BOUND_WITHOUT_REDIS: Duration = Duration::from_secs(7);
 /// With everything away in turn: `max_age_s` for a page whose purge never comes, and `stale_if_error_s` where the database is
 /// away just then.
 const BOUND_WITHOUT_ANYTHING: Duration = Duration::from_mins(2);
