@@ -68,6 +68,10 @@ sub vcl_backend_response {
     }
     unset beresp.http.x-millpond-sie;
   }
+  # Whoever is served a kept page did not send the request that it answered.
+  if (!bereq.uncacheable && beresp.http.Cache-Control !~ "(?i)(no-cache|no-store|private)") {
+    unset beresp.http.X-Request-Id;
+  }
   # What has expired is asked for by its validator: an answer of a few bytes where it has not changed.
   if (beresp.ttl > 0s && (beresp.http.ETag || beresp.http.Last-Modified)) {
     set beresp.keep = 10m;

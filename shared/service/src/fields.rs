@@ -18,9 +18,14 @@ pub struct Faults {
 impl Faults {
     /// One more.
     pub fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.add_with(pointer, || detail.into());
+    }
+
+    /// As [`Faults::add`], for a detail that is worth making only where it is named: of faults that a few bytes cause.
+    pub fn add_with(&mut self, pointer: impl Into<String>, detail: impl FnOnce() -> String) {
         self.count += 1;
         if self.named.len() < NAMED {
-            self.named.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+            self.named.push(FieldError { pointer: pointer.into(), detail: detail() });
         }
     }
 

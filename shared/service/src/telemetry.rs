@@ -37,6 +37,20 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether these settings can work.
+    ///
+    /// # Errors
+    /// [`Error::Filter`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.filter().map(drop)
+    }
+
+    fn filter(&self) -> Result<EnvFilter, Error> {
+        EnvFilter::try_new(&self.filter).map_err(|source| Error::Filter { filter: self.filter.clone(), source })
+    }
+}
+
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -58,10 +72,8 @@ pub enum Error {
 /// # Errors
 /// [`Error::Filter`] for a filter that can't be read, [`Error::Twice`] when the process logs already.
 pub fn init(config: &Config) -> Result<(), Error> {
-    let filter =
-        EnvFilter::try_new(&config.filter).map_err(|source| Error::Filter { filter: config.filter.clone(), source })?;
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(config.filter()?)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match config.format {
@@ -78,8 +90,9 @@ mod tests {
     #[test]
     fn a_filter_that_is_none_is_refused_and_a_second_start_is_an_error() {
         let wrong = Config { filter: "ingress=loudly".to_owned(), ..Config::default() };
-        let error = init(&wrong).unwrap_err().to_string();
-        assert!(error.contains("ingress=loudly"), "{error}");
+        for error in [wrong.check().unwrap_err(), init(&wrong).unwrap_err()] {
+            assert!(error.to_string().contains("ingress=loudly"), "{error}");
+        }
 
         init(&Config::default()).unwrap();
         assert!(matches!(init(&Config::default()), Err(Error::Twice(_))));

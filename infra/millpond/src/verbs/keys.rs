@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -23,7 +24,7 @@ pub(crate) fn run(settings: &Settings, what: &KeysVerb) -> anyhow::Result<ExitCo
     match what {
         KeysVerb::Create { name, market, origin, scope } => {
             let key = create(settings, name, market, origin, scope)?;
-            complain("This key is shown once; the file keeps its hash alone:");
+            complain(&format!("This key is shown once; {} keeps its hash alone:", file.display()));
             say(key.reveal());
         }
         KeysVerb::List => {
@@ -40,7 +41,8 @@ pub(crate) fn run(settings: &Settings, what: &KeysVerb) -> anyhow::Result<ExitCo
         }
         KeysVerb::Operator { name, revoke: false } => {
             let token = add_operator(settings, name)?;
-            complain("This token is shown once; the file keeps its hash alone:");
+            let file = settings.ops.operators_file.display();
+            complain(&format!("This token is shown once; {file} keeps its hash alone:"));
             say(token.reveal());
         }
         KeysVerb::Operator { name, revoke: true } => {
@@ -102,6 +104,7 @@ pub(crate) fn create(
     if !known.contains(&market) {
         bail!("--market {market} is not configured; known are: {}", known.join(", "));
     }
+    origins.iter().try_for_each(|origin| check_origin(origin))?;
     let kind = if origins.is_empty() { KeyKind::Server } else { KeyKind::Browser };
     let servers_alone = scopes.iter().find(|scope| matches!(scope, Scope::Catalogue | Scope::Stock));
     if let (KeyKind::Browser, Some(scope)) = (kind, servers_alone) {
@@ -124,6 +127,45 @@ pub(crate) fn create(
     };
     keys::append(&settings.ingress.keys_file, &entry)?;
     Ok(plain)
+}
+
+/// Refuses an origin that no browser sends: its key would be refused in all of them.
+fn check_origin(origin: &str) -> anyhow::Result<()> {
+    match as_sent(origin) {
+        Some(sent) if sent == origin => Ok(()),
+        Some(sent) => bail!(
+            "--origin {origin}: browsers write that another way, and the text has to be theirs: write --origin {sent}"
+        ),
+        None => bail!(
+            "--origin {origin:?} is no origin: write http or https, one host in ASCII, and the port where it is not the usual one, \
+             such as https://shop.example or http://127.0.0.1:8080"
+        ),
+    }
+}
+
+/// What browsers send where `origin` is meant (RFC 6454, section 6.2); requests are compared with it letter for letter.
+fn as_sent(origin: &str) -> Option<String> {
+    let lower = origin.trim().to_ascii_lowercase();
+    let (scheme, rest) = lower.split_once("://").unwrap_or(("https", lower.as_str()));
+    let usual = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().ok().filter(|port| *port > 0)?),
+        _ => (authority, usual),
+    };
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => format!("[{}]", address.parse::<Ipv6Addr>().ok()?),
+        None if host.split('.').all(is_label) => host.to_owned(),
+        None => return None,
+    };
+    Some(if port == usual { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") })
 }
 
 /// The key that signs status URLs, which `keys token` made.
@@ -159,5 +201,54 @@ pub(crate) fn create_token_key(path: &Path) -> anyhow::Result<()> {
             bail!("{} exists; a new key would make every status URL invalid. Move it away first", path.display())
         }
         made => made.with_context(|| format!("{} can't be made", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_taken_as_browsers_send_it_and_else_said_how() {
+        for sent in ["https://shop.example", "http://shop.example:443", "http://127.0.0.1:8080", "https://[::1]:3000"] {
+            check_origin(sent).unwrap();
+        }
+        for (meant, sent) in [
+            ("https://shop.example/", "https://shop.example"),
+            ("https://shop.example/cart?a=1", "https://shop.example"),
+            ("shop.example", "https://shop.example"),
+            ("HTTPS://Shop.Example", "https://shop.example"),
+            ("https://shop.example:443", "https://shop.example"),
+            ("http://shop.example:080", "http://shop.example"),
+            ("https://[0:0::1]", "https://[::1]"),
+        ] {
+            let error = check_origin(meant).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("write --origin {sent}")), "{error}");
+        }
+        for none in [
+            "",
+            "*",
+            "https://",
+            "https://*.shop.example",
+            "ftp://shop.example",
+            "https://me@shop.example",
+            "https://shop.example:0",
+            "https://shop.example:",
+            "https://müller.example",
+        ] {
+            let error = check_origin(none).unwrap_err().to_string();
+            assert!(error.contains("such as https://shop.example"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_key_is_made_for_an_origin_that_no_browser_sends() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::load(None, &[format!("data={}", folder.path().display())]).unwrap();
+        let made = |origin: &str| create(&settings, "pages", "main", &[origin.to_owned()], &[]);
+        made("https://shop.example/").unwrap_err();
+        assert!(!settings.ingress.keys_file.exists());
+        made("https://shop.example").unwrap();
+        assert_eq!(keys::read(&settings.ingress.keys_file).unwrap()[0].origins, ["https://shop.example"]);
     }
 }

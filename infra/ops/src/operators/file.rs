@@ -1,11 +1,10 @@
 //! The operators' file: TOML, one `[[operator]]` table each.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
+use service::edited_file;
 
 use super::Entry;
 
@@ -16,7 +15,7 @@ const HEADER: &str = "# Millpond's operators, by the hashes of their tokens. `mi
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorFileError {
     /// It can't be read or written.
-    #[error("the operators' file {} can't be used: {source}", path.display())]
+    #[error("the operators' file {} can't be used", path.display())]
     Io {
         /// Which.
         path: PathBuf,
@@ -65,7 +64,7 @@ pub(super) fn read_if_any(path: &Path) -> Result<Vec<Entry>, OperatorFileError> 
 /// # Errors
 /// [`OperatorFileError`]; the file is then as it was.
 pub fn append(path: &Path, entry: &Entry) -> Result<(), OperatorFileError> {
-    let _lock = lock(path)?;
+    let _lock = edited_file::lock(path).map_err(|source| io_error(path, source))?;
     let mut operators = read_if_any(path)?;
     if operators.iter().any(|known| known.name == entry.name) {
         return Err(OperatorFileError::NameTaken(entry.name.clone()));
@@ -79,7 +78,7 @@ pub fn append(path: &Path, entry: &Entry) -> Result<(), OperatorFileError> {
 /// # Errors
 /// [`OperatorFileError`]; the file is then as it was.
 pub fn remove(path: &Path, name: &str) -> Result<bool, OperatorFileError> {
-    let _lock = lock(path)?;
+    let _lock = edited_file::lock(path).map_err(|source| io_error(path, source))?;
     let mut operators = read_if_any(path)?;
     let before = operators.len();
     operators.retain(|operator| operator.name != name);
@@ -110,35 +109,11 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, OperatorFileError> {
     Ok(operators)
 }
 
-/// Held while the file is edited, so that two editors do not undo each other. Beside the file, because the file itself is
-/// replaced.
-fn lock(path: &Path) -> Result<File, OperatorFileError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".lock");
-    let path = path.with_file_name(name);
-    let open = || {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-        file.lock().map(|()| file)
-    };
-    open().map_err(|source| io_error(&path, source))
-}
-
-/// A reader sees the old file or the new one, after a power cut too: written aside (readable by its owner alone, as
-/// temporary files are), synced, renamed, directory synced.
 fn replace(path: &Path, operators: Vec<Entry>) -> Result<(), OperatorFileError> {
     let text = toml::to_string(&Contents { operators }).expect("operators are tables of text, which TOML can write");
     // Before it replaces the file: a broken one would lock everybody out at the next start.
     parse(path, &text)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(HEADER.as_bytes())?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|refused| refused.error)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|source| io_error(path, source))
+    edited_file::replace(path, &format!("{HEADER}{text}")).map_err(|source| io_error(path, source))
 }
 
 fn io_error(path: &Path, source: io::Error) -> OperatorFileError {

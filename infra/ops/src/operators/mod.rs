@@ -5,6 +5,7 @@
 
 mod file;
 
+use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -130,13 +131,17 @@ impl Operators {
     async fn reload(&self) -> Result<(), String> {
         let path = Arc::clone(&self.path);
         let read = tokio::task::spawn_blocking(move || file::read_if_any(&path)).await;
-        let entries = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let entries = read.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
         if entries != **self.entries.load() {
             tracing::info!(operators.count = entries.len(), "the operators were reloaded");
             self.entries.store(Arc::new(entries));
         }
         Ok(())
     }
+}
+
+fn chain(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 #[cfg(test)]

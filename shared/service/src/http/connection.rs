@@ -1,8 +1,10 @@
 //! One connection.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,11 +18,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 use tower::Service as _;
 
 use super::AtHand;
 use super::layers::Around;
+use super::write_timeout::WriteTimeout;
 use crate::lifecycle::Shutdown;
 use crate::tasks::Tasks;
 
@@ -30,6 +34,7 @@ pub(super) struct Context {
     pub(super) at_hand: Option<AtHand>,
     pub(super) around: Arc<Around>,
     pub(super) header_timeout: Duration,
+    pub(super) write_timeout: Duration,
     pub(super) stop: Shutdown,
     pub(super) tasks: Tasks,
 }
@@ -45,17 +50,63 @@ impl Context {
     }
 }
 
-/// Runs the tasks of HTTP/2 streams as tasks of the server, so that they are joined like the rest.
+/// What its peer makes of a connection.
+#[derive(Default)]
+struct Activity {
+    /// Whether a request has come.
+    asked: AtomicBool,
+    /// HTTP/2 streams that are open.
+    open: AtomicUsize,
+    /// Counts whatever one of them does; HTTP/1 has none.
+    turns: AtomicUsize,
+}
+
+/// An HTTP/2 stream, open until this is dropped.
+struct Open(Arc<Activity>);
+
+impl Open {
+    fn new(activity: &Arc<Activity>) -> Self {
+        activity.open.fetch_add(1, Ordering::Relaxed);
+        let open = Self(Arc::clone(activity));
+        open.turn();
+        open
+    }
+
+    fn turn(&self) {
+        self.0.turns.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs the tasks of a connection's HTTP/2 streams as tasks of the server, so that they are joined like the rest.
 #[derive(Clone)]
-struct Executor(Arc<Context>);
+struct Executor {
+    context: Arc<Context>,
+    activity: Arc<Activity>,
+}
 
 impl<F> hyper::rt::Executor<F> for Executor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        let hard = self.0.stop.hard().clone();
-        drop(self.0.tasks.spawn_until("http/2 stream", hard, future));
+        let open = Open::new(&self.activity);
+        let stream = async move {
+            let mut future = pin!(future);
+            // One that waits for its peer to take more is not woken.
+            poll_fn(|task| {
+                open.turn();
+                future.as_mut().poll(task)
+            })
+            .await;
+        };
+        let hard = self.context.stop.hard().clone();
+        drop(self.context.tasks.spawn_until("http/2 stream", hard, stream));
     }
 }
 
@@ -66,12 +117,12 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<Cont
         tracing::debug!(%error, "the connection is gone already");
         return;
     }
-    let seen = Arc::new(AtomicBool::new(false));
+    let activity = Arc::new(Activity::default());
     let service = service_fn({
         let context = Arc::clone(&context);
-        let seen = Arc::clone(&seen);
+        let activity = Arc::clone(&activity);
         move |request: hyper::Request<Incoming>| {
-            seen.store(true, Ordering::Relaxed);
+            activity.asked.store(true, Ordering::Relaxed);
             if let Some(response) = context.at_hand(&request) {
                 return Either::Left(ready(Ok(response)));
             }
@@ -81,11 +132,12 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<Cont
             Either::Right(context.router.clone().call(request))
         }
     });
-    let builder = builder(&context);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let builder = builder(&context, &activity);
+    let io = TokioIo::new(WriteTimeout::new(stream, context.write_timeout));
+    let connection = builder.serve_connection(io, service);
     tokio::pin!(connection);
-    let mut guard = std::pin::pin!(silent(&seen, context.header_timeout));
-    let mut guarding = true;
+    let idle = Notify::new();
+    let mut overdue = pin!(overdue(&context, &activity, &idle));
     let mut draining = false;
     loop {
         tokio::select! {
@@ -95,14 +147,15 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<Cont
                 }
                 return;
             }
-            is_silent = &mut guard, if guarding => {
-                if is_silent {
-                    tracing::debug!(%peer, "no request came in time");
-                    return;
-                }
-                guarding = false;
+            why = &mut overdue => {
+                tracing::debug!(%peer, "closing a connection: {why}");
+                return;
             }
             () = context.stop.soft().cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = idle.notified(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -111,15 +164,42 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<Cont
     }
 }
 
-/// Whether no request has come after `time`. hyper's own timer starts only once it knows the protocol, so a client that
-/// sends nothing, or half of the HTTP/2 preface, would stay for ever.
-async fn silent(seen: &AtomicBool, time: Duration) -> bool {
-    tokio::time::sleep(time).await;
-    !seen.load(Ordering::Relaxed)
+/// Waits until the connection has to be closed; why. One that has nothing to do is told to `idle` first, since the end of an
+/// answer may still be on its way.
+///
+/// hyper's own timer starts only once it knows the protocol, so a client that sends nothing, or half of the HTTP/2 preface, would
+/// stay for ever; and so would one of HTTP/2 that only pings, or gives its streams no room to be answered.
+async fn overdue(context: &Context, activity: &Activity, idle: &Notify) -> &'static str {
+    let period = context.header_timeout;
+    sleep(period).await;
+    if !activity.asked.load(Ordering::Relaxed) {
+        return "no request came in time";
+    }
+    let mut turns = activity.turns.load(Ordering::Relaxed);
+    if turns == 0 {
+        // HTTP/1, where hyper times each head, and the stream each write.
+        return std::future::pending().await;
+    }
+    let mut still = Duration::ZERO;
+    loop {
+        sleep(period).await;
+        let before = std::mem::replace(&mut turns, activity.turns.load(Ordering::Relaxed));
+        still = if turns == before { still + period } else { Duration::ZERO };
+        let is_idle = activity.open.load(Ordering::Relaxed) == 0;
+        if is_idle && still >= period {
+            idle.notify_one();
+        }
+        // A handler may think for as long as it has, and what is answered may wait for its reader for as long as that one has.
+        let patience = context.write_timeout + if is_idle { period } else { context.around.timeout };
+        if still >= patience {
+            return "nothing was done on it in time";
+        }
+    }
 }
 
-fn builder(context: &Arc<Context>) -> auto::Builder<Executor> {
-    let mut builder = auto::Builder::new(Executor(Arc::clone(context)));
+fn builder(context: &Arc<Context>, activity: &Arc<Activity>) -> auto::Builder<Executor> {
+    let executor = Executor { context: Arc::clone(context), activity: Arc::clone(activity) };
+    let mut builder = auto::Builder::new(executor);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(context.header_timeout);
     builder
         .http2()

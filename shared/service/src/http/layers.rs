@@ -71,15 +71,22 @@ async fn answer(State(around): State<Arc<Around>>, request: Request, next: Next)
     response
 }
 
-/// The id that the caller gave the request, or a new one.
+/// The id that the caller gave the request, or a new one where that is none: caches keep the answer, and whatever is in it, for
+/// others.
 fn id_of(request: &HeaderMap) -> HeaderValue {
-    if let Some(given) = request.get(REQUEST_ID) {
+    if let Some(given) = request.get(REQUEST_ID).filter(|given| is_id(given.as_bytes())) {
         return given.clone();
     }
     // This thread's generator: `Uuid::new_v4` would ask the kernel for each.
     let id = Builder::from_random_bytes(rand::random()).into_uuid();
     let mut text = Uuid::encode_buffer();
     HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("none"))
+}
+
+/// 1 to 128 letters, digits, dots, hyphens and underscores.
+fn is_id(given: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    (1..=128).contains(&given.len()) && given.iter().all(is_plain)
 }
 
 fn put_id(response: &mut Response, id: HeaderValue) {

@@ -3,6 +3,7 @@
 
 mod connection;
 mod layers;
+mod write_timeout;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,11 +29,15 @@ pub struct Config {
     /// Address and port to listen on; port 0 takes a free one.
     pub bind: SocketAddr,
     /// How long a request's head may take to arrive, milliseconds; a connection that stays idle this long between
-    /// requests is closed too.
+    /// requests is closed too, at the latest after twice as long.
     pub header_timeout_ms: u64,
     /// How long a handler may take to start its answer, milliseconds. An answer that streams on (server-sent events) is
     /// not cut.
     pub request_timeout_ms: u64,
+    /// How long a client may take nothing of what is written to it, milliseconds; then its connection is closed. So is one of
+    /// HTTP/2 on which no open stream did anything for this and `request_timeout_ms` together: above the time between two
+    /// heartbeats of an answer that streams on.
+    pub write_timeout_ms: u64,
     /// Connections at once; more wait in the kernel's backlog.
     pub max_connections: usize,
     /// How long requests in flight may take once a stop was asked for, milliseconds; then their connections are closed.
@@ -45,9 +50,29 @@ impl Default for Config {
             bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
             header_timeout_ms: 10_000,
             request_timeout_ms: 15_000,
+            write_timeout_ms: 60_000,
             max_connections: 10_000,
             drain_ms: 10_000,
         }
+    }
+}
+
+impl Config {
+    /// Whether these limits can work.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub fn check(&self) -> Result<(), Error> {
+        let limits = [
+            ("header_timeout_ms", self.header_timeout_ms),
+            ("request_timeout_ms", self.request_timeout_ms),
+            ("write_timeout_ms", self.write_timeout_ms),
+            ("max_connections", self.max_connections as u64),
+        ];
+        if let Some((name, _)) = limits.iter().find(|(_, value)| !(1..=u64::from(u32::MAX)).contains(value)) {
+            return Err(Error::Limit(name));
+        }
+        Ok(())
     }
 }
 
@@ -95,14 +120,7 @@ impl Server {
     /// # Errors
     /// [`Error`] says which address and what to do.
     pub async fn bind(config: Config) -> Result<Self, Error> {
-        let limits = [
-            ("header_timeout_ms", config.header_timeout_ms),
-            ("request_timeout_ms", config.request_timeout_ms),
-            ("max_connections", config.max_connections as u64),
-        ];
-        if let Some((name, _)) = limits.iter().find(|(_, value)| !(1..=u64::from(u32::MAX)).contains(value)) {
-            return Err(Error::Limit(name));
-        }
+        config.check()?;
         let bind = config.bind;
         let listener = TcpListener::bind(bind).await.map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Error::Taken(bind),
@@ -155,6 +173,7 @@ impl Server {
             at_hand: self.at_hand,
             around,
             header_timeout: Duration::from_millis(self.config.header_timeout_ms),
+            write_timeout: Duration::from_millis(self.config.write_timeout_ms),
             stop: stop.clone(),
             tasks: Tasks::new(),
         });

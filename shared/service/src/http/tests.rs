@@ -1,8 +1,13 @@
+use std::convert::Infallible;
 use std::time::Instant;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
+use futures::stream;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -31,6 +36,21 @@ impl Running {
         TcpStream::connect(self.addr).await.unwrap()
     }
 
+    /// A client of HTTP/2 that answers pings, and has room for so many bytes of an answer that it does not read.
+    async fn connect_http_2(&self, room: u32) -> SendRequest<Body> {
+        let io = TokioIo::new(self.connect().await);
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let (sender, connection) = builder.initial_stream_window_size(room).handshake(io).await.unwrap();
+        drop(Tasks::new().spawn("client", connection));
+        sender
+    }
+
+    /// What the server begins to answer.
+    async fn ask(&self, client: &mut SendRequest<Body>, path: &str) -> axum::http::Response<Incoming> {
+        let request = hyper::Request::get(format!("http://{}{path}", self.addr)).body(Body::empty()).unwrap();
+        client.send_request(request).await.unwrap()
+    }
+
     /// Sends `head`, reads until the server closes.
     async fn exchange(&self, text: &str) -> String {
         let mut stream = self.connect().await;
@@ -55,6 +75,18 @@ fn hello() -> Router {
     Router::new().route("/", get(async || "hello"))
 }
 
+/// Beside a greeting: an answer without an end, and one of 20 beats, 100 ms apart.
+fn streams() -> Router {
+    let endless = async || Body::from_stream(stream::repeat(Ok::<_, Infallible>(Bytes::from(vec![0_u8; 65_536]))));
+    let beats = async || {
+        Body::from_stream(stream::unfold(0, |beat| async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            (beat < 20).then_some((Ok::<_, Infallible>(Bytes::from_static(b"beat ")), beat + 1))
+        }))
+    };
+    hello().route("/endless", get(endless)).route("/beats", get(beats))
+}
+
 #[tokio::test]
 async fn a_connection_that_never_finishes_its_request_head_is_closed() {
     let config = Config { header_timeout_ms: 200, ..Config::default() };
@@ -68,6 +100,63 @@ async fn a_connection_that_never_finishes_its_request_head_is_closed() {
     // An idle connection between two requests is one that does not finish its head.
     let answer = server.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_gives_its_connection_back() {
+    let config = Config { max_connections: 1, write_timeout_ms: 300, ..Config::default() };
+    let server = Running::start(streams(), config).await;
+    let mut deaf = server.connect().await;
+    deaf.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let answer = server.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.ends_with("hello"), "{answer}");
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn an_http_2_client_that_asks_no_more_or_never_reads_gives_its_connection_back_though_it_answers_pings() {
+    let (header_timeout_ms, request_timeout_ms, write_timeout_ms) = (300, 300, 300);
+    let config =
+        Config { max_connections: 1, header_timeout_ms, request_timeout_ms, write_timeout_ms, ..Config::default() };
+    let server = Running::start(streams().route("/big", get(async || vec![0_u8; 1 << 20])), config).await;
+    // Read, handed over whole while nobody reads, and never to end.
+    for path in ["/", "/big", "/endless"] {
+        let mut client = server.connect_http_2(1_000).await;
+        let answer = server.ask(&mut client, path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let next = server.exchange("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        assert!(next.ends_with("hello"), "{path}: {next}");
+        drop((client, answer));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_streams_on_is_not_cut() {
+    let (header_timeout_ms, request_timeout_ms, write_timeout_ms) = (500, 500, 500);
+    let config = Config { header_timeout_ms, request_timeout_ms, write_timeout_ms, ..Config::default() };
+    let server = Running::start(streams(), config).await;
+    let http_2 = async {
+        let mut client = server.connect_http_2(1_000).await;
+        let answer = server.ask(&mut client, "/beats").await;
+        to_bytes(Body::new(answer.into_body()), 1_000).await.unwrap()
+    };
+    let http_1 = server.exchange("GET /beats HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let (http_1, http_2) = tokio::join!(http_1, http_2);
+    assert_eq!(http_1.matches("beat ").count(), 20, "{http_1}");
+    assert_eq!(http_2, "beat ".repeat(20));
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_more_than_a_short_word_is_not_passed_on() {
+    let server = Running::start(hello(), Config::default()).await;
+    let (longest, too_long) = ("x".repeat(128), "x".repeat(129));
+    let kept = ["a.B-9_z", longest.as_str()];
+    for given in kept.into_iter().chain(["", too_long.as_str(), "<script>", "a b", "a,b", "é"]) {
+        let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx-request-id: {given}\r\nconnection: close\r\n\r\n");
+        let answer = server.exchange(&head).await;
+        let (_, id) = answer.split_once("x-request-id: ").expect("an id");
+        assert_eq!(id.starts_with(&format!("{given}\r\n")), kept.contains(&given), "{answer}");
+    }
 }
 
 #[tokio::test]

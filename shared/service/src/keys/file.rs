@@ -1,13 +1,12 @@
 //! The keys' file: TOML, one `[[key]]` table each.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
+use crate::edited_file;
 
 const HEADER: &str = "# Millpond's API keys, by their hashes. `millpond keys create|list|revoke` edits this file;\n\
                       # running processes notice. Comments survive `create`, not `revoke`.\n";
@@ -78,7 +77,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, KeyFileError>
 /// # Errors
 /// [`KeyFileError`]; the file is then as it was.
 pub fn append(path: &Path, entry: &Entry) -> Result<(), KeyFileError> {
-    let _lock = lock(path)?;
+    let _lock = edited_file::lock(path).map_err(|source| io_error(path, source))?;
     let mut text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => HEADER.to_owned(),
@@ -94,7 +93,7 @@ pub fn append(path: &Path, entry: &Entry) -> Result<(), KeyFileError> {
     text.push_str(&to_toml(vec![entry.clone()]));
     // Before it replaces the file: a broken one would lock everybody out at the next start.
     parse(path, &text)?;
-    replace(path, &text)
+    edited_file::replace(path, &text).map_err(|source| io_error(path, source))
 }
 
 /// Takes a key out; whether there was one of this name.
@@ -102,54 +101,20 @@ pub fn append(path: &Path, entry: &Entry) -> Result<(), KeyFileError> {
 /// # Errors
 /// [`KeyFileError`]; the file is then as it was.
 pub fn revoke(path: &Path, name: &str) -> Result<bool, KeyFileError> {
-    let _lock = lock(path)?;
+    let _lock = edited_file::lock(path).map_err(|source| io_error(path, source))?;
     let mut keys = read(path)?;
     let before = keys.len();
     keys.retain(|key| key.name != name);
     if keys.len() == before {
         return Ok(false);
     }
-    replace(path, &format!("{HEADER}\n{}", to_toml(keys)))?;
+    let text = format!("{HEADER}\n{}", to_toml(keys));
+    edited_file::replace(path, &text).map_err(|source| io_error(path, source))?;
     Ok(true)
 }
 
 fn to_toml(keys: Vec<Entry>) -> String {
     toml::to_string(&Contents { keys }).expect("keys are tables of text, which TOML can write")
-}
-
-/// Held while the file is edited, so that two editors do not undo each other. Beside the file, because the file itself is
-/// replaced.
-fn lock(path: &Path) -> Result<File, KeyFileError> {
-    let lock_path = beside(path, "lock");
-    let file = private(&lock_path).map_err(|source| io_error(&lock_path, source))?;
-    file.lock().map_err(|source| io_error(&lock_path, source))?;
-    Ok(file)
-}
-
-/// A reader sees the old file or the new one, after a power cut too: written aside, synced, renamed, directory synced.
-fn replace(path: &Path, text: &str) -> Result<(), KeyFileError> {
-    let aside = beside(path, "new");
-    let write = || -> io::Result<()> {
-        let mut file = private(&aside)?;
-        file.set_len(0)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|source| io_error(path, source))
-}
-
-fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(suffix);
-    path.with_file_name(name)
 }
 
 pub(super) fn io_error(path: &Path, source: io::Error) -> KeyFileError {

@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use super::{ApiKeys, KeyFileError, Table, file};
 
-/// What changes when a file is edited in place, replaced, or remounted by Kubernetes (which swaps a symbolic link).
+/// What changes when a file is edited in place, replaced, remounted by Kubernetes (which swaps a symbolic link), or made readable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
     length: u64,
     inode: u64,
+    /// Owner, group and mode.
+    access: (u32, u32, u32),
 }
 
 impl ApiKeys {
@@ -49,9 +51,26 @@ impl ApiKeys {
 
 async fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = tokio::fs::metadata(path).await.ok()?;
-    Some(Stamp { modified: metadata.modified().ok(), length: metadata.len(), inode: metadata.ino() })
+    let access = (metadata.uid(), metadata.gid(), metadata.mode());
+    Some(Stamp { modified: metadata.modified().ok(), length: metadata.len(), inode: metadata.ino(), access })
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_made_readable_is_looked_at_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let before = stamp(file.path()).await;
+        fs::set_permissions(file.path(), Permissions::from_mode(0o640)).unwrap();
+        assert_ne!(stamp(file.path()).await, before);
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::response::Response;
 use cache::Tag;
 use futures::future::join_all;
@@ -77,7 +78,9 @@ async fn answer(State(origin): State<Origin>, request: Request) -> Response {
     if let Some(status) = fails {
         return Response::builder().status(status).header("retry-after", "7").body(Body::from("broken")).unwrap();
     }
+    let id = request.headers().get("x-request-id").cloned();
     Response::builder()
+        .header("x-request-id", id.unwrap_or(HeaderValue::from_static("none")))
         .header("cache-control", cache_control)
         .header("surrogate-key", tags.join(" "))
         .header("etag", format!("\"{number}\""))
@@ -254,6 +257,23 @@ async fn a_cookie_keeps_no_page_out_of_the_cache_and_what_is_not_to_be_stored_is
         site.read("/v1/orders/1").await;
     }
     assert_eq!(site.origin.asked("/v1/orders/1"), 3);
+}
+
+#[tokio::test]
+async fn a_page_that_is_kept_carries_the_id_of_no_request_and_what_is_not_kept_that_of_its_own() {
+    let site = Site::open(Vcl::Xkey).await;
+    let id = async |path: &str, id: &str| {
+        let url = format!("{}{path}", site.varnish.url());
+        let response = site.http.send("GET".parse().unwrap(), &url, &[("x-request-id", id)], "").await.unwrap();
+        response.header("x-request-id").to_owned()
+    };
+    assert_eq!((id("/p/MUG", "one").await, id("/p/MUG", "two").await), (String::new(), String::new()));
+    assert_eq!(site.origin.asked("/p/MUG"), 1);
+    site.origin.change(|shown| shown.cache_control = Some("no-store"));
+    assert_eq!(
+        (id("/v1/orders/1", "one").await, id("/v1/orders/1", "two").await),
+        ("one".to_owned(), "two".to_owned())
+    );
 }
 
 #[tokio::test]
