@@ -241,6 +241,14 @@ impl Desk {
         Ok(discarded)
     }
 
+    /// Whether a row may carry this home queue's name, whatever became of its message: no only where every database that could
+    /// hold one says so within `patience`.
+    pub async fn may_hold(&self, queue: &str, patience: Duration) -> bool {
+        let databases = self.homes.holding(queue);
+        let looks = databases.iter().map(|database| timeout(patience, view::carries(database, queue)));
+        join_all(looks).await.iter().any(|looked| !matches!(looked, Ok(Ok(false))))
+    }
+
     /// The databases that hold what is parked of this home queue, or of what no queue wanted.
     pub fn holding(&self, queue: &QueueName) -> Vec<Arc<Database>> {
         self.homes.holding(queue.as_str())

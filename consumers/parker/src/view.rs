@@ -181,3 +181,10 @@ pub(crate) async fn one(database: &Arc<Database>, queue: &str, message_id: &str)
     let row = database.read().query_one_raw(database.statement(sql, binds)).await?;
     Ok(row.map(|row| row::read(&row)).transpose()?.map(Shown::from))
 }
+
+/// Whether any row carries this home queue's name.
+pub(crate) async fn carries(database: &Arc<Database>, queue: &str) -> Result<bool, DbErr> {
+    let sql = "SELECT 1 AS found FROM parked_messages WHERE queue = $1 LIMIT 1";
+    let binds = [queue.replace('\0', "␀").into()];
+    Ok(database.read().query_one_raw(database.statement(sql, binds)).await?.is_some())
+}

@@ -2,8 +2,9 @@
 //!
 //! # Nouns
 //! An *operator* is a person or a program with a token of its own; the file of operators holds names and hashes. An
-//! *action* changes something, and leaves a row in the *audit trail*. A queue's *home* is the database that its pause, its
-//! parked messages and their audit rows lie in: the region's for a checkout queue, that of analytics for any other.
+//! *action* changes something, and leaves a row in the *audit trail*. A queue's *home* is the database that its pause and the
+//! audit rows of it lie in: the region's for a checkout queue, that of analytics for any other. Its parked messages, and what
+//! is done with them, lie where the parker keeps them (`parker.database`).
 //!
 //! # Guarantees
 //! - **Nobody acts unnamed.** Every route but none needs a token; the extractor [`Operator`] is the only way to one, and

@@ -7,6 +7,7 @@ use axum::extract::{Path, Query, State as Shared};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use broker::QueueName;
 use futures::future::BoxFuture;
 use parker::{Audit, Deed, DeskError, Listing, Selection, Shown};
 use sea_orm::DbErr;
@@ -23,6 +24,31 @@ use crate::run::State;
 /// Groups of one answer, and at most.
 const GROUPS: u32 = 100;
 const MOST: u32 = 1_000;
+
+impl State {
+    /// The home queue that somebody calls `name`, as rows carry it. A queue that was removed may have left some; where none did,
+    /// the name is a slip, and not one of which nothing is parked.
+    async fn home(&self, name: &str) -> Result<String, Problem> {
+        let unrouted = QueueName::unrouted();
+        if name == unrouted.as_str() {
+            return Ok(unrouted.to_string());
+        }
+        let unknown = match self.queue(name) {
+            Ok(known) => return Ok(known.name().to_string()),
+            Err(unknown) => unknown,
+        };
+        if self.desk.may_hold(name, self.config.database_timeout()).await {
+            return Ok(name.to_owned());
+        }
+        Err(Problem::new(UNKNOWN_NAME, format!("{}, and {unrouted}", unknown.detail())))
+    }
+
+    /// `selection` with its queue as rows carry it.
+    async fn resolved(&self, selection: Selection) -> Result<Selection, Problem> {
+        let Some(name) = &selection.queue else { return Ok(selection) };
+        Ok(Selection { queue: Some(self.home(name).await?), ..selection })
+    }
+}
 
 pub(crate) fn routes() -> Router<Arc<State>> {
     Router::new()
@@ -74,7 +100,7 @@ async fn list(
     let Query(Wanted { queue, kind, reason, limit }) = wanted.map_err(|error| {
         Problem::new(INVALID, format!("{error}; it takes queue=NAME, kind=TYPE, reason=REASON and limit=NUMBER"))
     })?;
-    let selection = Selection { queue, kind, reason, ..Selection::default() };
+    let selection = state.resolved(Selection { queue, kind, reason, ..Selection::default() }).await?;
     let limit = limit.unwrap_or(GROUPS).clamp(1, MOST);
     Ok(Json(state.desk.list(&selection, limit, state.config.database_timeout()).await))
 }
@@ -84,6 +110,7 @@ async fn show(
     _operator: Operator,
     Path((queue, message_id)): Path<(String, String)>,
 ) -> Result<Json<Shown>, Problem> {
+    let queue = state.home(&queue).await?;
     let shown = state.desk.show(&queue, &message_id).await.map_err(problem)?;
     shown.map(Json).ok_or_else(|| Problem::new(UNKNOWN_NAME, format!("no message {message_id} of {queue} is parked")))
 }
@@ -95,6 +122,7 @@ async fn replay(
     body: Body,
 ) -> Result<Json<Done>, Problem> {
     let Replay { select, per_second } = body::json(&state.config, &headers, body).await?;
+    let select = state.resolved(select).await?;
     let trail = Trail { state: &state, operator: &operator };
     let messages = state.desk.replay(&select, per_second, operator.name(), &trail).await.map_err(problem)?;
     Ok(Json(Done { messages }))
@@ -107,6 +135,7 @@ async fn discard(
     body: Body,
 ) -> Result<Json<Done>, Problem> {
     let Discard { select, reason } = body::json(&state.config, &headers, body).await?;
+    let select = state.resolved(select).await?;
     let trail = Trail { state: &state, operator: &operator };
     let messages = state.desk.discard(&select, &reason, operator.name(), &trail).await.map_err(problem)?;
     Ok(Json(Done { messages }))

@@ -151,8 +151,8 @@ impl Ops {
     }
 }
 
-/// A queue's home: the database that its pause, its parked messages and their audit rows lie in. For a region's checkout
-/// queue it is the region's, for any other queue that of analytics.
+/// A queue's home: the database that its pause and the audit rows of it lie in. For a region's checkout queue it is the
+/// region's, for any other queue that of analytics. Where its parked messages lie, [`Desk::holding`] says.
 pub fn home_of<'a>(databases: &'a Databases, queue: &QueueName) -> &'a Arc<Database> {
     let region = databases.regions().find(|region| layout::checkout_queue(&region.name) == *queue);
     region.map_or(databases.analytics(), |region| &region.database)

@@ -83,6 +83,8 @@ pub(crate) fn leave(path: &Path, text: &str) -> anyhow::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Client {
     url: String,
+    /// Who named the URL.
+    named_by: String,
     token: String,
 }
 
@@ -92,9 +94,13 @@ impl Client {
     /// # Errors
     /// What is missing, and what to do.
     pub(crate) fn new(settings: &Settings, args: &OpsArgs) -> anyhow::Result<Self> {
-        let left = || std::fs::read_to_string(url_path(settings)).ok().map(|url| url.trim().to_owned());
-        let url = args.ops.clone().or_else(left).unwrap_or_else(|| format!("http://{}", settings.ops.bind));
-        let url = url.trim_end_matches('/').to_owned();
+        let left = url_path(settings);
+        let (url, named_by) = match (&args.ops, std::fs::read_to_string(&left)) {
+            (Some(url), _) => (url.clone(), "--ops".to_owned()),
+            (None, Ok(url)) => (url, left.display().to_string()),
+            (None, Err(_)) => (format!("http://{}", settings.ops.bind), "ops.bind".to_owned()),
+        };
+        let url = url.trim().trim_end_matches('/').to_owned();
         if !url.starts_with("http://") {
             bail!("--ops {url}: write it as http://host:port; for a proxy that speaks TLS, use a client of your own");
         }
@@ -110,7 +116,7 @@ impl Client {
                 )
             })?,
         };
-        Ok(Self { url, token })
+        Ok(Self { url, named_by, token })
     }
 
     /// `GET`.
@@ -147,13 +153,24 @@ impl Client {
                 self.url
             )
         })?;
-        let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        self.answer(status, &body)
+    }
+
+    /// What an answer says. Every route gives an object: anything else is some other server's success.
+    fn answer(&self, status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
+        let Self { url, named_by, .. } = self;
+        let code = status.as_u16();
+        let answer: Option<Value> = serde_json::from_slice(body).ok().filter(Value::is_object);
+        let whose = format!("is it Millpond's operator API? The address is from {named_by}");
         if status.is_success() {
-            return Ok(answer);
+            return answer.with_context(|| format!("{url} answers {code} without a JSON object: {whose}"));
         }
-        let detail = answer["detail"].as_str().unwrap_or("it does not say why; is it Millpond's operator API?");
+        let detail = answer.as_ref().and_then(|answer| answer["detail"].as_str());
         let hint = if status == StatusCode::UNAUTHORIZED { " (--token-file, MILLPOND_OPS_TOKEN)" } else { "" };
-        bail!("{} answers {}: {detail}{hint}", self.url, status.as_u16())
+        match detail {
+            Some(detail) => bail!("{url} answers {code}: {detail}{hint}"),
+            None => bail!("{url} answers {code}, and does not say why: {whose}{hint}"),
+        }
     }
 }
 
@@ -181,5 +198,30 @@ pub(crate) fn complain_of_silent(answer: &Value) {
     for silent in answer["silent"].as_array().into_iter().flatten() {
         let (database, why) = (text(&silent["database"]), text(&silent["why"]));
         super::complain(&format!("the database {database} did not answer, so what it knows is missing here: {why}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_that_is_not_the_operator_apis_is_none_and_is_told_with_where_its_address_is_from() {
+        let client = Client {
+            url: "http://127.0.0.1:8090".to_owned(),
+            named_by: "millpond-data/ops.url".to_owned(),
+            token: String::new(),
+        };
+        assert_eq!(client.answer(StatusCode::OK, b"{\"queues\": []}").unwrap(), serde_json::json!({"queues": []}));
+        for body in ["", "<!doctype html>", "null", "\"ok\"", "[]"] {
+            for status in [StatusCode::OK, StatusCode::BAD_GATEWAY] {
+                let error = client.answer(status, body.as_bytes()).unwrap_err().to_string();
+                for said in ["http://127.0.0.1:8090", "Millpond's operator API?", "from millpond-data/ops.url"] {
+                    assert!(error.contains(said), "{status} {body:?}: {error}");
+                }
+            }
+        }
+        let problem = client.answer(StatusCode::NOT_FOUND, b"{\"detail\": \"there is no queue\"}").unwrap_err();
+        assert_eq!(problem.to_string(), "http://127.0.0.1:8090 answers 404: there is no queue");
     }
 }

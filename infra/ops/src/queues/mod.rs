@@ -161,7 +161,14 @@ fn view(state: &State, known: &Known, told: &Told) -> QueueView {
             .find(|pause| pause.queue == known.name().as_str())
             .map_or(PauseState::Open, PauseState::Paused),
     };
-    let parked_rows = of_home.map(|told| told.parked.get(known.name().as_str()).copied().unwrap_or(0));
+    // Rows lie where the parker keeps them (`parker.database`), which is not where pauses are.
+    let holding = state.desk.holding(known.name());
+    let rows = holding.iter().map(|database| {
+        let told = told.databases.get(database.name())?;
+        Some(told.parked.get(known.name().as_str()).copied().unwrap_or(0))
+    });
+    // Unknown as a whole where one of them is silent.
+    let parked_rows = rows.sum::<Option<u64>>();
     let look = state.looks.of(known.name());
     view::of(known, &look, pause, parked_rows, state.clock.now())
 }

@@ -48,6 +48,20 @@ impl Site {
         Self::open(broker, config, folder, None).await
     }
 
+    /// Embedded, with a database of its own for what is parked of queues that belong to no region.
+    pub(super) async fn parked_aside() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::default();
+        for name in ["main", "parked"] {
+            let url = format!("sqlite:{}", folder.path().join(name).display());
+            store.database.insert(name.to_owned(), DatabaseConfig::at(url));
+        }
+        let parker = parker::Config { database: "parked".to_owned(), ..parker::Config::default() };
+        let file = folder.path().join("shop.queue");
+        let broker = Embedded::open(&file, broker_embedded::Config::default()).await.unwrap();
+        Self::over(broker, &store, parker, folder, None).await
+    }
+
     pub(super) async fn servers() -> Self {
         let (vhost, database) = (FreshVhost::create().await.unwrap(), FreshDatabase::create().await.unwrap());
         let config = DatabaseConfig { max_connections: 4, ..DatabaseConfig::at(database.url().to_owned()) };
@@ -68,15 +82,28 @@ impl Site {
     ) -> Self {
         let mut store = Store::default();
         store.database.insert("main".to_owned(), database);
-        let databases = Arc::new(Databases::open(&store).unwrap());
-        store::migrate(&databases.databases()[0]).await.unwrap();
+        Self::over(broker, &store, parker::Config::default(), folder, servers).await
+    }
+
+    async fn over(
+        broker: Arc<dyn Broker>,
+        store: &Store,
+        parker: parker::Config,
+        folder: TempDir,
+        servers: Option<(FreshVhost, FreshDatabase)>,
+    ) -> Self {
+        let databases = Arc::new(Databases::open(store).unwrap());
+        for database in databases.databases() {
+            store::migrate(database).await.unwrap();
+        }
         broker.declare(&layout::orders([&"main".parse().unwrap()])).await.unwrap();
         let operators_file = folder.path().join("operators.toml");
         let (token, hash) = operators::generate();
         operators::append(&operators_file, &Entry { name: "anna".to_owned(), hash }).unwrap();
         let config = Config { operators_file, operators_reload_ms: 10, look_ms: 100, ..Config::default() };
         let shutdown = Shutdown::new();
-        let ops = Ops::new(deps(config, &databases, &broker, &shutdown)).unwrap();
+        let deps = Deps { desk: desk(&databases, parker), ..deps(config, &databases, &broker, &shutdown) };
+        let ops = Ops::new(deps).unwrap();
         let (router, stop) = (ops.router(), shutdown.clone());
         let task = Tasks::new().spawn("ops", async move { ops.maintain(stop).await });
         let token = token.reveal().to_owned();
@@ -207,16 +234,18 @@ pub(super) fn order_id(key: &str) -> OrderId {
 }
 
 pub(super) fn deps(config: Config, databases: &Arc<Databases>, broker: &Arc<dyn Broker>, shutdown: &Shutdown) -> Deps {
-    let clock = Arc::new(SystemClock);
-    let desk = Desk::new(databases, parker::Config::default(), clock.clone(), Metrics::new()).unwrap();
     Deps {
         config,
-        desk,
+        desk: desk(databases, parker::Config::default()),
         databases: Arc::clone(databases),
         orders: Arc::clone(broker),
         events: Arc::clone(broker),
         markets: vec![("main".parse().unwrap(), RegionNumber(1))],
-        clock,
+        clock: Arc::new(SystemClock),
         readiness: Readiness::new(shutdown.clone()),
     }
+}
+
+fn desk(databases: &Databases, config: parker::Config) -> Desk {
+    Desk::new(databases, config, Arc::new(SystemClock), Metrics::new()).unwrap()
 }

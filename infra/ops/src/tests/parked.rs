@@ -3,18 +3,23 @@
 use axum::http::{Method, StatusCode};
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
+use store::Database;
 
 use super::fixture::Site;
 
 const QUEUE: &str = "millpond.checkout.main.v1";
 
 async fn park(site: &Site, id: &str, reason: &str) {
-    let database = site.database();
+    park_in(site.database(), QUEUE, id, reason).await;
+}
+
+/// Puts a row of `queue` into `database`.
+pub(super) async fn park_in(database: &Database, queue: &str, id: &str, reason: &str) {
     let sql = "INSERT INTO parked_messages (queue, message_id, own_id, digest, kind, reason, reason_key, content_type, \
                headers, body, published_at) VALUES ($1, $2, $2, $4, 'order.placed', $3, $3, 'application/json', $5, $4, $6)";
     let body = json!({"data": {"customer": "ada@example.org"}}).to_string().into_bytes();
     let time = chrono::DateTime::UNIX_EPOCH;
-    let binds = [QUEUE.into(), id.into(), reason.into(), body.into(), json!({}).into(), time.into()];
+    let binds = [queue.into(), id.into(), reason.into(), body.into(), json!({}).into(), time.into()];
     let tx = database.begin().await.unwrap();
     tx.execute_raw(database.statement(sql, binds)).await.unwrap();
     tx.commit().await.unwrap();
@@ -70,4 +75,46 @@ async fn what_can_not_be_meant_of_parked_messages_is_refused_and_leaves_no_trail
     let (_, shown) = site.get(&format!("/v1/parked/{QUEUE}/a")).await;
     assert_eq!((&shown["state"], &shown["note"]), (&json!("open"), &Value::Null));
     site.close().await;
+}
+
+#[tokio::test]
+async fn a_queue_may_be_named_in_short_and_one_that_nobody_knows_is_not_taken_for_an_empty_one() {
+    // Its region was removed, and what was parked of it was not.
+    const REMOVED: &str = "millpond.checkout.atlantis.v1";
+    for site in Site::both().await {
+        park(&site, "a", "x").await;
+        park_in(site.database(), REMOVED, "b", "x").await;
+        for (name, open) in
+            [(QUEUE, json!(1)), ("checkout.main", json!(1)), (REMOVED, json!(1)), ("millpond.unrouted", Value::Null)]
+        {
+            let (status, listing) = site.get(&format!("/v1/parked?queue={name}")).await;
+            assert_eq!((status, &listing["groups"][0]["open"]), (StatusCode::OK, &open), "{name}: {listing}");
+        }
+        let wrong = json!({"queue": "checkout.mian"});
+        for (status, problem) in [
+            site.get("/v1/parked?queue=checkout.mian").await,
+            site.get("/v1/parked/checkout.mian/a").await,
+            site.send(Method::POST, "/v1/parked/replay", json!({"select": wrong})).await,
+            site.send(Method::POST, "/v1/parked/discard", json!({"select": wrong, "reason": "a test"})).await,
+        ] {
+            assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(
+                detail.contains(QUEUE) && detail.contains("millpond.unrouted"),
+                "it says which there are: {detail}"
+            );
+        }
+        assert_eq!(site.trail().await, [""; 0]);
+        let one = json!({"select": {"queue": "checkout.main", "message_id": "a"}, "reason": "a test"});
+        let (_, done) = site.send(Method::POST, "/v1/parked/discard", one).await;
+        assert_eq!(done, json!({"messages": 1}));
+        assert_eq!(site.trail().await, [format!("anna parked.discard {QUEUE}/a")]);
+
+        let tx = site.database().begin().await.unwrap();
+        tx.execute_unprepared("DROP TABLE parked_messages").await.unwrap();
+        tx.commit().await.unwrap();
+        let (status, listing) = site.get("/v1/parked?queue=checkout.mian").await;
+        assert_eq!((status, &listing["silent"][0]["database"]), (StatusCode::OK, &json!("main")), "who knows?");
+        site.close().await;
+    }
 }

@@ -2,10 +2,12 @@
 
 use broker::announce::HEARTBEATS;
 use flow::{Beat, LimitedBy};
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use testkit::wait;
 
 use super::fixture::Site;
+use super::parked::park_in;
 
 async fn until(site: &Site, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     wait::until(what, || async {
@@ -69,5 +71,20 @@ async fn a_broker_that_is_gone_leaves_depths_unknown() {
     site.broker.close().await;
     let view = until(&site, "the depth is unknown", |view| view["ready"].is_null()).await;
     assert!(view["sentence"].as_str().unwrap().starts_with("Nobody says how many orders are waiting"), "{view}");
+    site.close().await;
+}
+
+#[tokio::test]
+async fn parked_rows_are_counted_where_the_parker_keeps_them_and_unknown_where_that_is_silent() {
+    let site = Site::parked_aside().await;
+    let aside = &site.databases.databases()[1];
+    park_in(aside, "millpond.analytics.orders.v1", "a", "x").await;
+    let rows = async |queue: &str| site.get(&format!("/v1/queues/{queue}")).await.1["parked_rows"].clone();
+    assert_eq!((rows("analytics.orders").await, rows("checkout.main").await), (json!(1), json!(0)));
+
+    let tx = aside.begin().await.unwrap();
+    tx.execute_unprepared("DROP TABLE parked_messages").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!((rows("analytics.orders").await, rows("checkout.main").await), (Value::Null, json!(0)));
     site.close().await;
 }

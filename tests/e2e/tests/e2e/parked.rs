@@ -84,9 +84,12 @@ pub(crate) async fn what_is_parked_is_listed_shown_replayed_and_discarded_by_the
     for action in ["parked.replay", "parked.discard", &format!("{queue}/b-1")] {
         ensure!(audit.contains(action), "{action} is in the trail: {audit}");
     }
-    for wrong in
-        [vec!["parked", "replay"], vec!["parked", "replay", "--all", "--rate", "0"], vec!["parked", "replay", "q"]]
-    {
+    for wrong in [
+        vec!["parked", "replay"],
+        vec!["parked", "replay", "--all", "--rate", "0"],
+        vec!["parked", "replay", "q"],
+        vec!["parked", "list", "--queue", "checkout.mian"],
+    ] {
         let args: Vec<&str> = ["--config", "millpond.toml"].into_iter().chain(wrong).collect();
         let (status, said) = run(shop.folder(), &args).await?;
         ensure!(!status.success() && !said.contains("panicked"), "{args:?}: {said}");
