@@ -18,6 +18,9 @@ pub struct Config {
     pub max_lookups: usize,
     /// Event streams at once; above it the answer is 503. Below `http.max_connections`, or streams could take them all.
     pub max_streams: usize,
+    /// Event streams of one order at once; above it the answer is 503. Enough for a shopper's tabs and devices, and so that
+    /// whoever has one order's URL can't take every stream.
+    pub max_streams_per_order: usize,
     /// The longest life of a stream, seconds; the browser then opens the next one by itself.
     pub stream_max_s: u64,
     /// Pause between two comments that keep proxies from closing a silent stream, seconds.
@@ -68,8 +71,8 @@ pub struct Changes {
     pub contention_retries: u32,
     /// The longest pause before that, milliseconds; drawn by chance.
     pub contention_pause_ms: u64,
-    /// How long the answer to a change is kept for its repeats, days. A repeat that comes later is refused: it is never made
-    /// a second time.
+    /// How long the answer to a change is kept for its repeats, days. A repeat of an import that comes later is another
+    /// import; one of any other change is refused: it is never made a second time.
     pub keep_answers_days: u32,
     /// Pause between two looks for answers that are old enough to be thrown away, seconds.
     pub forget_every_s: u64,
@@ -95,12 +98,15 @@ pub struct PublicReads {
     /// Reads of pages from one database at once. They never take what status and changes are read and written by: beyond it a
     /// render waits, and its readers get the page before.
     pub max_reads: usize,
+    /// Searches (`q`) among them at once, 1 or more. Below `max_reads`, or searches, which anybody can make up, could take the
+    /// places of all other pages. As many as `max_reads` wait for their turn; the others are answered 503 at once.
+    pub max_searches: usize,
     /// How long a read waits for its turn, milliseconds.
     pub read_wait_ms: u64,
     /// The longest for the reads of one render, milliseconds. Below `cache.pages.render_timeout_ms`.
     pub read_timeout_ms: u64,
-    /// Reads in a row that a database left without an answer before it is asked by one render at a time, and the others fail at
-    /// once. 1 or more.
+    /// Reads in a row that a database left without an answer, while it gave none to other readers either, before it is asked by
+    /// one render at a time, and the others fail at once. 1 or more.
     pub away_after: u32,
     /// `max-age`: how long a browser shows a page without asking, seconds. A purge does not reach it.
     pub browser_max_age_s: u32,
@@ -133,7 +139,7 @@ pub struct Host {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Catalogue {
-    /// The body of an edit of one product at most, bytes.
+    /// The body of an edit of one product at most, and a line of an import as NDJSON, bytes.
     pub body_bytes: usize,
     /// Edits of products at once; above it the answer is 503 at once. Each takes one of the database's connections for
     /// transactions.
@@ -162,6 +168,7 @@ impl Default for Config {
             lookup_timeout_ms: 2_000,
             max_lookups: 64,
             max_streams: 5_000,
+            max_streams_per_order: 8,
             stream_max_s: 600,
             heartbeat_s: 15,
             poll_ms: 500,
@@ -189,6 +196,7 @@ impl Default for PublicReads {
             max_query_bytes: 1_024,
             max_search_bytes: 128,
             max_reads: 8,
+            max_searches: 2,
             read_wait_ms: 1_000,
             read_timeout_ms: 2_000,
             away_after: 3,
@@ -208,7 +216,7 @@ impl PublicReads {
     }
 
     pub(crate) fn read_timeout(&self) -> Duration {
-        Duration::from_millis(self.read_timeout_ms)
+        Duration::from_millis(self.read_timeout_ms.max(1))
     }
 }
 

@@ -68,12 +68,15 @@ async fn show(shared: &Shared, id: &str, query: &StatusQuery) -> Result<View, Pr
 /// 200, and the first look that succeeds is told.
 async fn open_stream(shared: &Shared, id: &str, query: &StatusQuery, headers: &HeaderMap) -> Result<Response, Problem> {
     let token = authenticate(shared, id, &query.t)?;
-    let slot = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
-        let detail = "as many status streams are open as this server takes; ask for the status without a stream";
+    let full = |of: &str| {
+        let detail =
+            format!("as many status streams{of} are open as this server takes; ask for the status without a stream");
         Problem::new(kinds::REDUCED_CAPACITY, detail).retry_after(2)
-    })?;
+    };
+    let slot = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| full(""))?;
     // Followed before it is looked up, so that a change between the two is not missed.
-    let order = shared.watched.follow(token.order_id);
+    let order = shared.watched.follow(token.order_id, shared.config.max_streams_per_order);
+    let order = order.ok_or_else(|| full(" of this order"))?;
     if let Ok(known) = shared.lookup.find(token.order_id).await {
         if has_seen_the_end(headers, &token, &known) {
             // The one answer that tells an `EventSource` to stop (HTML, section 9.2.3).

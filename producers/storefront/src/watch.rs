@@ -20,9 +20,11 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Follows an order. Dropping the receiver is leaving.
-    pub(crate) fn follow(&self, id: OrderId) -> watch::Receiver<Option<Known>> {
-        self.lock().entry(id).or_insert_with(|| watch::channel(None).0).subscribe()
+    /// Follows an order, unless as many as `most` do. Dropping the receiver is leaving.
+    pub(crate) fn follow(&self, id: OrderId, most: usize) -> Option<watch::Receiver<Option<Known>>> {
+        let mut orders = self.lock();
+        let order = orders.entry(id).or_insert_with(|| watch::channel(None).0);
+        (order.receiver_count() < most).then(|| order.subscribe())
     }
 
     /// Tells the followers, unless they know as much already: what a slow look found never replaces what is newer.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use model::Currency;
 use store::catalogue::ProductEdit;
-use storefront::catalogue::file::{self, Format};
+use storefront::catalogue::file::{self, Bounds, Format};
 
 /// What is wrong with a file, line by line, in words.
 pub(crate) type BadLines = Vec<String>;
@@ -20,6 +20,6 @@ pub(crate) fn read(path: &Path, currency: Currency) -> anyhow::Result<Result<Vec
 
 /// As [`read`], of a file that is in memory.
 pub(crate) fn parse(format: Format, file: &[u8], currency: Currency) -> Result<Vec<ProductEdit>, BadLines> {
-    let products = file::parse(format, file, Some(currency), usize::MAX);
+    let products = file::parse(format, file, Some(currency), Bounds::NONE);
     products.map_err(|faults| faults.finish().1.iter().map(file::describe).collect())
 }

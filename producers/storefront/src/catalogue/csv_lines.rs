@@ -54,8 +54,10 @@ fn columns(headers: &csv::StringRecord, faults: &mut Faults) -> Option<HashMap<S
         let known = REQUIRED.contains(&name) || OPTIONAL.contains(&name);
         if !known || columns.insert(name.to_owned(), at).is_some() {
             let what = if known { "stands here twice" } else { "is not a known column" };
-            let known = REQUIRED.iter().chain(&OPTIONAL).copied().collect::<Vec<_>>().join(", ");
-            faults.add("/1", format!("{name:?} {what}; known are {known}"));
+            faults.add_with("/1", || {
+                let known = REQUIRED.iter().chain(&OPTIONAL).copied().collect::<Vec<_>>().join(", ");
+                format!("{name:?} {what}; known are {known}")
+            });
             good = false;
         }
     }

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 
 use model::{Currency, Sku};
+use serde_json::Value;
 use service::FieldError;
 use service::fields::Faults;
 use store::catalogue::ProductEdit;
@@ -45,7 +46,21 @@ impl Format {
     }
 }
 
-/// Reads a whole file of at most `most` products. CSV lines without a currency have `default_currency`.
+/// How much a file may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Products at most.
+    pub products: usize,
+    /// A line of NDJSON at most, bytes without its end: as a value in memory it may be sixteen times as large.
+    pub line_bytes: usize,
+}
+
+impl Bounds {
+    /// For a file that is the caller's own.
+    pub const NONE: Self = Self { products: usize::MAX, line_bytes: usize::MAX };
+}
+
+/// Reads a whole file within `bounds`. CSV lines without a currency have `default_currency`.
 ///
 /// # Errors
 /// Every fault, and no product: at `/LINE` or `/LINE/FIELD`, with lines counted as an editor does.
@@ -53,11 +68,11 @@ pub fn parse(
     format: Format,
     file: &[u8],
     default_currency: Option<Currency>,
-    most: usize,
+    bounds: Bounds,
 ) -> Result<Vec<ProductEdit>, Faults> {
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
     let mut faults = Faults::default();
-    let mut lines = Lines { most, count: 0, products: Vec::new(), seen: HashMap::new() };
+    let mut lines = Lines { most: bounds.products, count: 0, products: Vec::new(), seen: HashMap::new() };
     match format {
         Format::Csv => {
             csv_lines::read(file, default_currency, &mut faults, |number, product, faults| {
@@ -69,10 +84,10 @@ pub fn parse(
                 if text.iter().all(u8::is_ascii_whitespace) {
                     continue;
                 }
-                let product = match serde_json::from_slice(text) {
+                let product = match value(text, bounds.line_bytes) {
                     Ok(value) => json::line(value, number, &mut faults),
-                    Err(error) => {
-                        faults.add(format!("/{number}"), format!("is not JSON: {error}"));
+                    Err(fault) => {
+                        faults.add(format!("/{number}"), fault);
                         None
                     }
                 };
@@ -83,6 +98,14 @@ pub fn parse(
         }
     }
     if faults.is_empty() { Ok(lines.products) } else { Err(faults) }
+}
+
+/// The value of a line; what is wrong with it where it is none, or too long to be read.
+fn value(text: &[u8], most: usize) -> Result<Value, String> {
+    if text.len() > most {
+        return Err(format!("is {} bytes long, and a line has at most {most}", text.len()));
+    }
+    serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))
 }
 
 /// A fault of a file for people: `line 7: price: …`.
@@ -132,11 +155,11 @@ mod tests {
     }
 
     fn csv(file: &str) -> Result<Vec<ProductEdit>, Vec<String>> {
-        parse(Format::Csv, file.as_bytes(), Some(eur()), 1_000).map_err(described)
+        parse(Format::Csv, file.as_bytes(), Some(eur()), Bounds::NONE).map_err(described)
     }
 
     fn ndjson(file: &str) -> Result<Vec<ProductEdit>, Vec<String>> {
-        parse(Format::Ndjson, file.as_bytes(), None, 1_000).map_err(described)
+        parse(Format::Ndjson, file.as_bytes(), None, Bounds::NONE).map_err(described)
     }
 
     fn described(faults: Faults) -> Vec<String> {
@@ -189,15 +212,35 @@ mod tests {
         let bad = csv("sku,title,colour\nMUG,x,red\nPEN,x,red\n").unwrap_err();
         assert_eq!(bad.len(), 2, "{bad:?}");
         assert!(bad[0].contains("\"colour\" is not a known column") && bad[1].contains("price is missing"));
-        let bad = parse(Format::Csv, b"sku,title,price\nMUG,x,1\n", None, 9).map_err(described).unwrap_err();
+        let bad = parse(Format::Csv, b"sku,title,price\nMUG,x,1\n", None, Bounds::NONE).map_err(described).unwrap_err();
         assert!(bad[0].starts_with("line 2: currency"), "{bad:?}");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_named_unread_and_the_others_are_judged() {
+        let bounds = Bounds { line_bytes: 100, ..Bounds::NONE };
+        let long = "x".repeat(101);
+        let file = format!("{{\"sku\": 1}}\n{long}\n[]\n");
+        let bad = parse(Format::Ndjson, file.as_bytes(), None, bounds).map_err(described).unwrap_err();
+        assert!(bad.contains(&"line 2: is 101 bytes long, and a line has at most 100".to_owned()), "{bad:?}");
+        assert!(bad[0].starts_with("line 1: ") && bad.last().unwrap().starts_with("line 3: must be an object"));
+    }
+
+    #[test]
+    fn of_a_header_of_a_thousand_wrong_columns_a_hundred_are_named() {
+        let header = format!("sku,title,price{}\n", ",a".repeat(1_000));
+        let (sentence, named) = parse(Format::Csv, header.as_bytes(), None, Bounds::NONE).unwrap_err().finish();
+        assert_eq!((sentence.as_str(), named.len()), ("1000 fields are wrong; the first 100 are named", 100));
     }
 
     #[test]
     fn a_file_with_too_many_products_is_refused_whole() {
         let lines = "sku,title,price\nA,x,1\nB,x,1\nC,x,1\n";
-        assert_eq!(parse(Format::Csv, lines.as_bytes(), Some(eur()), 3).map_err(described).unwrap().len(), 3);
-        let bad = parse(Format::Csv, lines.as_bytes(), Some(eur()), 2).map_err(described).unwrap_err();
-        assert_eq!(bad, ["holds more than 2 products: send it in parts"]);
+        let read = |products| {
+            let bounds = Bounds { products, ..Bounds::NONE };
+            parse(Format::Csv, lines.as_bytes(), Some(eur()), bounds).map_err(described)
+        };
+        assert_eq!(read(3).unwrap().len(), 3);
+        assert_eq!(read(2).unwrap_err(), ["holds more than 2 products: send it in parts"]);
     }
 }

@@ -17,7 +17,7 @@ use store::Fault;
 use store::catalogue::{self, ImportError, ProductEdit};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::file::{self, Format};
+use super::file::{self, Bounds, Format};
 use super::{answer, json, media_type};
 use crate::caller::{self, Caller};
 use crate::run::Shared;
@@ -99,12 +99,13 @@ async fn make(
     _slot: OwnedSemaphorePermit,
 ) -> Result<(serde_json::Value, bool), Refused> {
     let Upload { key, format, currency, may_count, bytes } = upload;
-    let most = shared.config.catalogue.import_products;
+    let limits = &shared.config.catalogue;
+    let bounds = Bounds { products: limits.import_products, line_bytes: limits.body_bytes };
     // Some tenths of a second of pure work: not on a thread that serves others.
     let reading = tokio::task::spawn_blocking(move || {
         let code = currency.map_or("", Currency::code);
         let fingerprint = Fingerprint::of([b"import", format.name().as_bytes(), code.as_bytes(), &bytes[..]]);
-        file::parse(format, &bytes, currency, most).map(|products| (fingerprint, products))
+        file::parse(format, &bytes, currency, bounds).map(|products| (fingerprint, products))
     });
     let read = reading.await.map_err(|panic| {
         tracing::error!(%panic, "reading an import panicked");

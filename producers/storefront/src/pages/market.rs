@@ -11,7 +11,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use model::{MarketId, RegionName, RegionNumber};
 use service::{Problem, Tasks};
-use store::{Databases, Region};
+use store::{Database, Databases, Region, Target};
 
 use super::problems::INVALID_QUERY;
 use super::room::Room;
@@ -48,8 +48,10 @@ impl Markets {
         let mut by_id = HashMap::new();
         for (id, region) in markets {
             let Some(region) = databases.by_name(region).cloned() else { continue };
-            let database = region.database.name();
-            let room = rooms.entry(database.to_owned()).or_insert_with(|| Room::new(database, config, tasks));
+            let database = &region.database;
+            let room = rooms
+                .entry(database.name().to_owned())
+                .or_insert_with(|| Room::new(database.name(), config, tasks, answers(database)));
             let market = Market { id: id.clone(), room: Arc::clone(room), region };
             by_id.insert(id.to_string(), Arc::new(market));
         }
@@ -122,6 +124,15 @@ impl Markets {
         let mut ids: Vec<&str> = self.by_id.keys().map(String::as_str).collect();
         ids.sort_unstable();
         ids.join(", ")
+    }
+}
+
+/// How many statements of readers the primary has answered so far.
+fn answers(database: &Arc<Database>) -> impl Fn() -> u64 + Send + Sync + use<> {
+    let database = Arc::clone(database);
+    move || {
+        let by_primary = database.answered_reads().filter(|(_, target, _)| *target == Target::Primary);
+        by_primary.map(|(_, _, count)| count).sum::<u64>()
     }
 }
 

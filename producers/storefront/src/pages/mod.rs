@@ -24,9 +24,10 @@
 //!
 //! # Isolation
 //! Renders read within a [`room`] of their database: bounded, with time-outs of their own, and of the primary's connections for
-//! reads half at most. The status of orders and changes of stock have other permits. While a database hangs, its pages are served
-//! from the cache within their bounds, and a reader without one waits for one time-out at most. A flood of other URLs meets the caps
-//! of [`cache::Pages`]: its bytes, renders and waits.
+//! reads half at most. The status of orders and changes of stock have other permits. Searches, which cost the most and which
+//! anybody can make up, have a share of that room and leave the other pages theirs. While a database hangs, its pages are served
+//! from the cache within their bounds, and a reader without one waits for one time-out at most. A flood of other URLs meets the
+//! caps of [`cache::Pages`]: its bytes, renders and waits.
 
 mod accept;
 mod answer;

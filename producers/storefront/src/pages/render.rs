@@ -40,7 +40,11 @@ impl Read {
                 }
             },
             Self::List(list) => {
-                let page = market.room.read(page(region.clone(), public.search(&list))).await?;
+                let reading = page(region.clone(), public.search(&list));
+                let page = match &list.q {
+                    Some(_) => market.room.search(reading).await?,
+                    None => market.room.read(reading).await?,
+                };
                 let tags = with_stock(tags, &region.name, &page);
                 let link = page.next.as_ref().and_then(|next| public.link(&market.id, &list, next));
                 public.json(&json::List::new(&page), tags, link.into_iter().collect())

@@ -239,7 +239,7 @@ async fn an_import_counts_stock_only_with_a_key_for_stock() {
 #[tokio::test]
 async fn an_import_with_a_bad_line_changes_nothing_and_names_it() {
     let config = Config {
-        catalogue: Catalogue { import_products: 3, import_body_bytes: 500, ..Catalogue::default() },
+        catalogue: Catalogue { body_bytes: 100, import_products: 3, import_body_bytes: 500, ..Catalogue::default() },
         ..quick()
     };
     let [fixture, _] = both(config).await;
@@ -255,6 +255,10 @@ async fn an_import_with_a_bad_line_changes_nothing_and_names_it() {
 
     let many = "sku,title,price\nA,a,1\nB,b,1\nC,c,1\nD,d,1\n";
     assert_eq!(refusal(&fixture.import("k-2", "text/csv", many).await), refused(400, "invalid_import"));
+    let long = format!("{{\"sku\": \"A\", \"title\": \"{}\"}}\n", "a".repeat(100));
+    let long = fixture.import("k-2", "application/x-ndjson", &long).await;
+    assert_eq!(refusal(&long), refused(400, "invalid_import"));
+    assert!(long.json()["detail"].as_str().unwrap().ends_with("a line has at most 100"), "{}", long.json());
     let large = format!("sku,title,price\nA,{},1\n", "a".repeat(600));
     assert_eq!(refusal(&fixture.import("k-3", "text/csv", &large).await), refused(413, "too_large"));
     let other = fixture.import("k-4", "application/xml", many).await;

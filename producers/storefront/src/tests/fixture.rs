@@ -59,6 +59,7 @@ struct Over {
     /// Whether there is such a database: it is migrated then.
     exists: bool,
     replicas: Vec<String>,
+    connections: u32,
     postgres: Option<FreshDatabase>,
     folder: TempDir,
 }
@@ -75,7 +76,8 @@ impl Over {
     }
 
     fn at(url: String, exists: bool, folder: TempDir) -> Self {
-        Self { url, cache: in_memory(), exists, replicas: Vec::new(), postgres: None, folder }
+        let connections = DatabaseConfig::default().max_connections;
+        Self { url, cache: in_memory(), exists, replicas: Vec::new(), connections, postgres: None, folder }
     }
 
     async fn postgres() -> Self {
@@ -111,6 +113,11 @@ pub(super) async fn on_postgres(config: Config, pages: PagesConfig) -> Fixture {
     open(Over { cache, ..Over::postgres().await }, config).await
 }
 
+/// Over `PostgreSQL`, of which pages read two statements at once and not one.
+pub(super) async fn on_postgres_in_two_turns(config: Config) -> Fixture {
+    open(Over { connections: 16, ..Over::postgres().await }, config).await
+}
+
 /// Over SQLite, with a page cache of these settings.
 pub(super) async fn on_sqlite(config: Config, pages: PagesConfig) -> Fixture {
     let cache = cache::Config { pages, ..cache::Config::default() };
@@ -142,12 +149,13 @@ pub(super) async fn without_database(config: Config) -> Fixture {
 }
 
 async fn open(over: Over, config: Config) -> Fixture {
-    let Over { url, cache: cache_config, exists: migrated, replicas, postgres, folder } = over;
+    let Over { url, cache: cache_config, exists: migrated, replicas, connections, postgres, folder } = over;
     let mut store = store::Config::default();
     // Patience where there is a database: a machine that compiles beside the tests is slow.
     let acquire_timeout_ms = if migrated { 30_000 } else { 500 };
     let database = DatabaseConfig {
         acquire_timeout_ms,
+        max_connections: connections,
         replicas: replicas.into_iter().map(Into::into).collect(),
         replication: ReplicationConfig { max_lag_ms: 600_000, look_ms: 20, ..ReplicationConfig::default() },
         ..DatabaseConfig::at(&url)

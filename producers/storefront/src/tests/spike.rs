@@ -7,10 +7,11 @@ use std::time::Duration;
 use cache::PagesConfig;
 use futures::future::join_all;
 use sea_orm::ConnectionTrait as _;
+use store::Reads;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::fixture::{Fixture, on_postgres, on_sqlite, patient, quick, replicas};
+use super::fixture::{Fixture, on_postgres, on_postgres_in_two_turns, on_sqlite, patient, quick, replicas};
 use super::shelf::edit;
 use crate::{Config, PublicReads};
 
@@ -36,10 +37,10 @@ fn renders(replicas: &[Fixture; 3]) -> u64 {
     replicas.iter().map(|replica| replica.pages.stats().renders).sum()
 }
 
-/// Holds every read of products for as long as it lives.
-async fn hold(fixture: &Fixture) -> store::Transaction {
+/// Holds every read of `table` for as long as it lives.
+async fn hold(fixture: &Fixture, table: &str) -> store::Transaction {
     let held = fixture.database().begin().await.unwrap();
-    let lock = fixture.database().statement("LOCK TABLE products IN ACCESS EXCLUSIVE MODE", []);
+    let lock = fixture.database().statement(format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"), []);
     held.execute_raw(lock).await.unwrap();
     held
 }
@@ -48,7 +49,7 @@ async fn hold(fixture: &Fixture) -> store::Transaction {
 async fn a_thousand_readers_of_a_cold_page_on_three_replicas_cost_one_render() {
     let replicas = replicas(quick(), patient()).await;
     replicas[0].shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
-    let held = hold(&replicas[0]).await;
+    let held = hold(&replicas[0], "products").await;
     let asked = Arc::default();
     let (answers, ()) = tokio::join!(readers(&replicas, &asked), async {
         // All of them are there before the one render can end.
@@ -76,7 +77,7 @@ async fn after_a_purge_one_render_shows_the_change_and_of_a_crowd_nobody_waits_f
     };
     let before = waited();
     // The render lasts for as long as the crowd reads.
-    let held = hold(&replicas[0]).await;
+    let held = hold(&replicas[0], "products").await;
     replicas[0].purge("MUG").await;
     for replica in &replicas[1..] {
         replica.told("MUG");
@@ -105,7 +106,7 @@ async fn while_the_database_hangs_kept_pages_are_served_and_nothing_else_is_kept
     fixture.commit("a", "confirmed", None).await;
     // The first connections take longer than a read may.
     fixture.until(PATH, |answer| answer.status == 200).await;
-    let held = hold(&fixture).await;
+    let held = hold(&fixture, "products").await;
     fixture.purge("MUG").await;
     for _ in 0..20 {
         let begin = Instant::now();
@@ -147,6 +148,69 @@ impl Fixture {
     async fn until_503(&self, n: usize) {
         let answer = self.get(&format!("/v1/products/FLOOD-{n}")).await;
         assert_eq!(answer.status, 503);
+    }
+
+    async fn search(&self, n: usize) -> u16 {
+        self.get(&format!("/v1/products?q=flood{n}")).await.status.as_u16()
+    }
+
+    /// Once a statement waits for a lock.
+    async fn until_one_is_held(&self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let look = async || {
+            let row = self.database().read().query_one_raw(self.database().statement(waiting, [])).await.unwrap();
+            (row.unwrap().try_get_by_index::<i64>(0).unwrap() > 0).then_some(())
+        };
+        testkit::wait::until("a statement waits for a lock", look).await.unwrap();
+    }
+
+    /// Reads for ever, in the turns that pages have, a tenth of a second each.
+    async fn read_on(&self) {
+        let reader = self.region("main").reader_at(Reads::History, None);
+        loop {
+            let sleep = reader.statement("SELECT 1 FROM pg_sleep(0.1)", []);
+            reader.query_one_raw(sleep).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_beyond_their_share_are_refused_while_a_product_page_is_rendered() {
+    let pages = PublicReads { max_reads: 4, max_searches: 1, read_wait_ms: 100, ..quick().pages };
+    let fixture = on_postgres_in_two_turns(Config { pages, ..quick() }).await;
+    fixture.shelve(&[edit("MUG", "Blue mug", 1_450), edit("CUP", "Blue cup", 950)]).await;
+    let held = hold(&fixture, "product_words").await;
+    let page = async {
+        fixture.until_one_is_held().await;
+        fixture.get("/v1/products/CUP").await.status.as_u16()
+    };
+    let (searches, page) = tokio::join!(join_all((0..20).map(|n| fixture.search(n))), page);
+    assert_eq!(page, 200);
+    assert!(searches.iter().all(|status| *status == 503), "{searches:?}");
+    held.commit().await.unwrap();
+    fixture.until("/v1/products?q=cup", |answer| answer.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_turn_behind_readers_that_are_answered_makes_no_database_away() {
+    let pages = PublicReads { read_timeout_ms: 2_000, away_after: 1, ..quick().pages };
+    let fixture = on_postgres(Config { pages, ..quick() }, patient()).await;
+    // The first connections take longer than a read may.
+    fixture.until(PATH, |answer| answer.status == 404).await;
+    let others = join_all((0..60).map(|_| fixture.read_on()));
+    let pages = async {
+        for n in 0..3 {
+            let begin = Instant::now();
+            assert_eq!(fixture.get(&format!("/v1/products/CUP-{n}")).await.status, 503);
+            // While a database is away all but one are refused at once.
+            assert!(begin.elapsed() >= Duration::from_secs(2), "number {n} waits its time: {:?}", begin.elapsed());
+        }
+    };
+    tokio::select! {
+        biased; // all of them wait before the first page is asked for
+        _ = others => unreachable!("they read for ever"),
+        () = pages => {}
     }
 }
 

@@ -114,6 +114,25 @@ async fn streams_above_the_limit_are_refused_and_a_place_is_free_again_after_the
 }
 
 #[tokio::test]
+async fn one_orders_streams_leave_places_to_those_of_others() {
+    let [fixture, _] = both(Config { max_streams_per_order: 1, ..quick() }).await;
+    let meanwhile = async {
+        fixture.looked_up(1).await;
+        let refused = fixture.get(&fixture.path("a", "body", "/events")).await;
+        fixture.commit("b", "confirmed", None).await;
+        let other = fixture.stream("b").await;
+        fixture.commit("a", "confirmed", None).await;
+        (refused, other)
+    };
+    let (first, (refused, other)) = join(fixture.stream("a"), meanwhile).await;
+    assert_eq!(states(&first).last().unwrap(), "confirmed");
+    assert_eq!((refused.status.as_u16(), refused.json()["code"].as_str()), (503, Some("temporary_reduced_capacity")));
+    assert_eq!(states(&other), ["confirmed"]);
+    let free = || async { (fixture.get(&fixture.path("a", "body", "/events")).await.status == 200).then_some(()) };
+    until("the place is free", free).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stream_ends_at_its_deadline_and_when_the_process_stops() {
     let [fixture, _] = both(Config { stream_max_s: 0, ..quick() }).await;
     assert_eq!(states(&fixture.stream("a").await), ["queued"]);
