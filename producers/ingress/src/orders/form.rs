@@ -19,8 +19,9 @@ use axum::response::{IntoResponse as _, Response};
 use model::{IdempotencyKey, MarketId, Sku};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
+use service::Problem;
+use service::fields::Faults;
 use service::keys::{self, KeyKind, Scope};
-use service::{FieldError, Problem};
 
 use super::{Asked, IDEMPOTENCY_CONFLICT, INVALID_ORDER, Placed, accept_order};
 use crate::intake::{Limits, Media};
@@ -112,7 +113,7 @@ struct Form {
 
 impl Form {
     fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let mut fields = Fields { values: vec![None; FIELDS.len()], errors: Vec::new() };
+        let mut fields = Fields { values: vec![None; FIELDS.len()], faults: Faults::default() };
         for (name, value) in form_urlencoded::parse(body) {
             fields.take(&name, value);
         }
@@ -137,10 +138,11 @@ impl Form {
                 market,
             })
         };
-        let errors = fields.errors;
-        form()
-            .filter(|_| errors.is_empty())
-            .ok_or_else(|| Problem::new(INVALID_ORDER, "fields of the form are missing or wrong").with_errors(errors))
+        let faults = fields.faults;
+        form().filter(|_| faults.is_empty()).ok_or_else(|| {
+            let (detail, errors) = faults.finish();
+            Problem::new(INVALID_ORDER, detail).with_errors(errors)
+        })
     }
 
     /// The order as JSON would have it. A sum that no number can hold is a total that the lines do not add up to.
@@ -163,36 +165,44 @@ impl Form {
 /// Values as they came, by the position of their names in [`FIELDS`].
 struct Fields<'a> {
     values: Vec<Option<Cow<'a, str>>>,
-    errors: Vec<FieldError>,
+    faults: Faults,
 }
 
 impl<'a> Fields<'a> {
     fn take(&mut self, name: &str, value: Cow<'a, str>) {
         match FIELDS.iter().position(|known| *known == name).and_then(|known| self.values.get_mut(known)) {
             Some(place @ None) => *place = Some(value),
-            Some(Some(_)) => self.wrong(name, "comes twice".to_owned()),
-            None => self.wrong(name, format!("is not known here; a form has {}", FIELDS.join(", "))),
+            Some(Some(_)) => self.wrong(name, || "comes twice".to_owned()),
+            None => self.wrong(name, || format!("is not known here; a form has {}", FIELDS.join(", "))),
         }
     }
 
     fn optional<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let position = FIELDS.iter().position(|known| *known == name)?;
-        let value = self.values.get_mut(position)?.take().filter(|value| !value.is_empty())?;
-        parse(&value).map_err(|detail| self.wrong(name, detail)).ok()
+        let value = self.value(name)?;
+        self.parsed(name, &value, parse)
     }
 
     fn required<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let errors = self.errors.len();
-        let value = self.optional(name, parse);
-        if value.is_none() && self.errors.len() == errors {
-            self.wrong(name, "is missing".to_owned());
-        }
-        value
+        let Some(value) = self.value(name) else {
+            self.wrong(name, || "is missing".to_owned());
+            return None;
+        };
+        self.parsed(name, &value, parse)
     }
 
-    fn wrong(&mut self, name: &str, detail: String) {
+    /// What came under this name, unless it is empty.
+    fn value(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let position = FIELDS.iter().position(|known| *known == name)?;
+        self.values.get_mut(position)?.take().filter(|value| !value.is_empty())
+    }
+
+    fn parsed<T>(&mut self, name: &str, value: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        parse(value).map_err(|detail| self.wrong(name, || detail)).ok()
+    }
+
+    fn wrong(&mut self, name: &str, detail: impl FnOnce() -> String) {
         let name: String = name.chars().take(64).collect();
-        self.errors.push(FieldError { pointer: format!("/{name}"), detail });
+        self.faults.add_with(format!("/{name}"), detail);
     }
 }
 
@@ -215,6 +225,13 @@ mod tests {
             ["/currency", "/colour", "/api_key", "/idempotency_key", "/sku", "/quantity", "/unit_price_minor"];
         assert_eq!(pointers, expected);
         assert!(Form::parse(b"\xff\xfe").is_err());
+    }
+
+    #[test]
+    fn an_answer_is_no_multiple_of_a_form_that_is_all_faults() {
+        let problem = Form::parse("a&".repeat(2_000).as_bytes()).unwrap_err();
+        assert_eq!(problem.errors().len(), 100);
+        assert!(problem.detail().starts_with("2006 fields are wrong"), "{}", problem.detail());
     }
 
     #[test]
