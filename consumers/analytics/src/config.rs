@@ -35,6 +35,19 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether these settings can work.
+    ///
+    /// # Errors
+    /// Which can't, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        let workers = [("pages", &self.pages), ("orders", &self.orders)];
+        workers
+            .into_iter()
+            .try_for_each(|(name, worker)| worker.check().map_err(|error| format!("analytics.{name}: {error}")))
+    }
+}
+
 /// What is counted how finely, and how long a repeat is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -87,8 +100,7 @@ mod tests {
     #[test]
     fn the_defaults_work_and_hold_few_page_batches_in_memory() {
         let config = Config::default();
-        config.pages.check().unwrap();
-        config.orders.check().unwrap();
+        config.check().unwrap();
         // The ingress takes at most 512 KiB in a batch.
         assert!(usize::from(config.pages.prefetch) * (512 << 10) <= 32 << 20);
     }

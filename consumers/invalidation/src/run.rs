@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use worker::{Breaker, Pauses, Worker, WorkerDeps};
 
 use crate::announce::Announcer;
-use crate::cdn::{CdnConfig, CdnError, Cdns};
+use crate::cdn::{self, CdnConfig, CdnError, Cdns};
 use crate::coalesce::{Coalescer, Herald};
 use crate::handler::Invalidation;
 
@@ -53,6 +53,19 @@ impl Default for Config {
             worker,
             breaker: worker::BreakerConfig::default(),
         }
+    }
+}
+
+impl Config {
+    /// Whether these settings can work.
+    ///
+    /// # Errors
+    /// Which can't, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, config) in &self.cdn {
+            cdn::check(name, config).map_err(|error| error.to_string())?;
+        }
+        self.worker.check().map_err(|error| format!("invalidation.{error}"))
     }
 }
 

@@ -72,7 +72,7 @@ impl Config {
         if let Some((name, _, least)) = times.iter().find(|(_, ms, least)| !(*least..=3_600_000).contains(ms)) {
             return Err(format!("parker.{name} must be {least} to 3600000, an hour"));
         }
-        self.pace(None)?;
+        self.pace(None).map_err(|error| format!("parker.replay_per_s: {error}"))?;
         self.worker.check().map_err(|error| format!("parker.{error}"))
     }
 
@@ -114,7 +114,7 @@ mod tests {
         let none = Config { replay_batch: 0, ..Config::default() };
         assert!(none.check().unwrap_err().contains("parker.replay_batch"));
         let never = Config { replay_per_s: 0.0, ..Config::default() };
-        assert!(never.check().unwrap_err().contains("0.0003 to 1000"));
+        assert!(never.check().unwrap_err().contains("parker.replay_per_s: a replay takes 0.0003 to 1000"));
     }
 
     #[test]

@@ -208,7 +208,7 @@ pub(crate) enum ParkedVerb {
     },
     /// Show one message, redacted, and what became of it.
     Show {
-        /// Its home queue, as the list names it.
+        /// Its home queue, as the list names it, or in short: checkout.main.
         queue: String,
         /// Its id, as the list names it.
         message_id: String,
@@ -218,7 +218,7 @@ pub(crate) enum ParkedVerb {
         #[command(flatten)]
         selected: SelectedArgs,
         /// Messages per second, for each database; by default what the configuration says.
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = per_second)]
         rate: Option<f64>,
     },
     /// Give messages up. They are kept for a while, and each can be replayed yet.
@@ -234,7 +234,7 @@ pub(crate) enum ParkedVerb {
 /// A group of parked messages, or several: what is not named is any.
 #[derive(Debug, Args)]
 pub(crate) struct GroupArgs {
-    /// Of this home queue.
+    /// Of this home queue, as the list names it, or in short: checkout.main.
     #[arg(long = "queue", id = "of_queue", value_name = "QUEUE")]
     pub(crate) queue: Option<String>,
     /// Of this type.
@@ -248,7 +248,7 @@ pub(crate) struct GroupArgs {
 /// One parked message, a group, or all.
 #[derive(Debug, Args)]
 pub(crate) struct SelectedArgs {
-    /// The one message's home queue.
+    /// The one message's home queue, as the list names it, or in short: checkout.main.
     #[arg(requires = "message_id", conflicts_with_all = ["of_queue", "kind", "reason", "all"])]
     pub(crate) one_queue: Option<String>,
     /// The one message's id.
@@ -291,8 +291,8 @@ pub(crate) struct DemoArgs {
     /// Orders per second of the trickle; the spike has ten times as many.
     #[arg(long, default_value_t = 150.0)]
     pub(crate) rate: f64,
-    /// How long the spike lasts, in seconds.
-    #[arg(long, default_value_t = 8)]
+    /// How long the spike lasts, in seconds, up to a day.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) spike_s: u64,
 }
 
@@ -300,5 +300,39 @@ impl DemoArgs {
     /// Where the demo serves.
     pub(crate) fn bind(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+}
+
+/// Messages per second, above 0. JSON has no infinity and no NaN: either would arrive as null, which is the configuration's rate.
+fn per_second(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("write messages per second above 0, as 20 or 0.5".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spike_lasts_from_a_second_to_a_day() {
+        let read = |lasts: &str| Cli::try_parse_from(["millpond", "demo", "--spike-s", lasts]);
+        for wrong in ["0", "86401", "18446744073709551615"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert!(matches!(read("86400").unwrap().verb, Verb::Demo(DemoArgs { spike_s: 86_400, .. })));
+    }
+
+    #[test]
+    fn a_replay_takes_no_rate_that_would_be_sent_as_none() {
+        let read = |rate: &str| Cli::try_parse_from(["millpond", "parked", "replay", "--all", "--rate", rate]);
+        for wrong in ["inf", "nan", "1e400", "0", "x"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let Verb::Parked { what: ParkedVerb::Replay { rate, .. }, .. } = read("0.5").unwrap().verb else {
+            panic!("it is a replay");
+        };
+        assert_eq!(rate, Some(0.5));
     }
 }

@@ -2,7 +2,7 @@
 //! holds nothing that its roles do not use; the ingress alone has no database connection at all.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
@@ -12,7 +12,7 @@ use broker_rabbit::Rabbit;
 use cache::{Cache, Pages};
 use secrecy::{ExposeSecret as _, SecretString};
 use service::metrics::Metrics;
-use store::{Backend, Database, Databases};
+use store::{Backend, Database, DatabaseConfig, Databases};
 use tokio::sync::OnceCell;
 use worker::{Breaker, Governor};
 
@@ -146,29 +146,48 @@ fn is_embedded(url: &SecretString) -> bool {
     url.expose_secret().starts_with(EMBEDDED)
 }
 
+/// What to do where a file of the shop is not there.
+pub(crate) const NOT_HERE: &str = "name the shop's configuration with --config, or run this where its data folder lies";
+
+/// Says that the database is a file which is not there: to open it would make one.
+pub(crate) fn absent_file(database: &DatabaseConfig) -> Option<String> {
+    let path = database.url.expose_secret().strip_prefix("sqlite:")?;
+    // Parameters of the driver's may follow.
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    (!Path::new(path).exists()).then(|| format!("there is no database at {path}"))
+}
+
+/// The file of an embedded broker; `None` where the URL is a server's.
+///
+/// # Errors
+/// Where it is neither, with what to write.
+pub(crate) fn embedded_file(settings: &Settings, name: &str, url: &SecretString) -> anyhow::Result<Option<PathBuf>> {
+    let url = url.expose_secret();
+    match url.strip_prefix(EMBEDDED) {
+        Some("") => bail!("broker.{name}: embedded: needs the name of a file, such as embedded:millpond.queue"),
+        Some(path) => Ok(Some(settings.data.join(path))),
+        None if url.starts_with("amqp://") || url.starts_with("amqps://") => Ok(None),
+        None => bail!(
+            "broker.{name} must start with embedded:, amqp:// or amqps:// (it is not shown, as it may hold a password)"
+        ),
+    }
+}
+
 /// Opens the broker behind a URL. RabbitMQ may be away: it is connected to in the background, for ever.
 pub(crate) async fn open_broker(
     settings: &Settings,
     name: &str,
     url: &SecretString,
 ) -> anyhow::Result<Arc<dyn Broker>> {
-    let text = url.expose_secret();
-    if let Some(path) = text.strip_prefix(EMBEDDED) {
-        if path.is_empty() {
-            bail!("broker.{name}: embedded: needs the name of a file, such as embedded:millpond.queue");
-        }
-        let path = settings.data.join(Path::new(path));
+    if let Some(path) = embedded_file(settings, name, url)? {
         let embedded = Embedded::open(&path, settings.broker.embedded.clone())
             .await
             .with_context(|| format!("broker.{name} = embedded:{}", path.display()))?;
         return Ok(embedded);
     }
-    if text.starts_with("amqp://") || text.starts_with("amqps://") {
-        let rabbit = Rabbit::connect(text, &format!("millpond {name}"), settings.broker.rabbit.clone())
-            .with_context(|| format!("broker.{name} (its URL is not shown, as it may hold a password)"))?;
-        return Ok(rabbit);
-    }
-    bail!("broker.{name} must start with embedded:, amqp:// or amqps:// (it is not shown, as it may hold a password)")
+    let rabbit = Rabbit::connect(url.expose_secret(), &format!("millpond {name}"), settings.broker.rabbit.clone())
+        .with_context(|| format!("broker.{name} (its URL is not shown, as it may hold a password)"))?;
+    Ok(rabbit)
 }
 
 #[cfg(test)]

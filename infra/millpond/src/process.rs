@@ -126,13 +126,7 @@ impl Process {
 
 /// The server of `/metrics` alone, where one is configured.
 async fn bind_metrics(settings: &Settings) -> anyhow::Result<Option<http::Server>> {
-    let bind = &settings.metrics.bind;
-    if bind.is_empty() || !settings.metrics.enabled {
-        return Ok(None);
-    }
-    let bind = bind.parse().with_context(|| {
-        format!("metrics.bind = {bind:?}: write an address and a port, as in 127.0.0.1:9464, or leave it empty")
-    })?;
+    let Some(bind) = settings.metrics_bind()? else { return Ok(None) };
     let config = http::Config { bind, ..settings.http.clone() };
     Ok(Some(http::Server::bind(config).await.context("metrics.bind")?))
 }

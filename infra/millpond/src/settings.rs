@@ -1,5 +1,6 @@
 //! One configuration for every role: a commented TOML as the default, then a file, the environment, the command line.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -65,6 +66,20 @@ impl Settings {
     /// # Errors
     /// Names the setting and says what to do; nothing was started.
     pub(crate) fn load(file: Option<&Path>, set: &[String]) -> anyhow::Result<Self> {
+        let environment =
+            Environment::with_prefix(ENVIRONMENT).prefix_separator(SEPARATOR).separator(SEPARATOR).try_parsing(true);
+        Self::read(file, Some(environment), set)
+    }
+
+    /// Reads the defaults and `set` alone, for what must not touch the shop that a file or the environment describes.
+    ///
+    /// # Errors
+    /// Those of [`Settings::load`].
+    pub(crate) fn apart(set: &[String]) -> anyhow::Result<Self> {
+        Self::read(None, None, set)
+    }
+
+    fn read(file: Option<&Path>, environment: Option<Environment>, set: &[String]) -> anyhow::Result<Self> {
         let written = match file {
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("the configuration {} can't be read", path.display()))?,
@@ -72,15 +87,11 @@ impl Settings {
         };
         let named = file.map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
         let written: toml::Table = toml::from_str(&written).with_context(|| format!("{named} is not valid TOML"))?;
-        let mut builder = config::Config::builder()
-            .add_source(source(&default_below(&written)?)?)
-            .add_source(source(&written)?)
-            .add_source(
-                Environment::with_prefix(ENVIRONMENT)
-                    .prefix_separator(SEPARATOR)
-                    .separator(SEPARATOR)
-                    .try_parsing(true),
-            );
+        let mut builder =
+            config::Config::builder().add_source(source(&default_below(&written)?)?).add_source(source(&written)?);
+        if let Some(environment) = environment {
+            builder = builder.add_source(environment);
+        }
         for setting in set {
             let (key, value) = setting.split_once('=').with_context(|| {
                 format!("--set {setting}: write it as KEY=VALUE, for example --set http.bind=0.0.0.0:8080")
@@ -121,6 +132,21 @@ impl Settings {
     /// Whether orders and page events go to one server.
     pub(crate) fn one_broker(&self) -> bool {
         self.events_url().expose_secret() == self.broker.orders.expose_secret()
+    }
+
+    /// The address of a server for `/metrics` alone; none where they are served on `http.bind`, or not at all.
+    ///
+    /// # Errors
+    /// Where `metrics.bind` is no address.
+    pub(crate) fn metrics_bind(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let bind = &self.metrics.bind;
+        if bind.is_empty() || !self.metrics.enabled {
+            return Ok(None);
+        }
+        let address = bind.parse().with_context(|| {
+            format!("metrics.bind = {bind:?}: write an address and a port, as in 127.0.0.1:9464, or leave it empty")
+        })?;
+        Ok(Some(address))
     }
 
     /// Makes the folder for what this process keeps itself.

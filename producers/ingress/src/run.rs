@@ -72,6 +72,19 @@ pub enum Error {
     Broker(#[from] BrokerError),
 }
 
+impl Config {
+    /// Whether the role can start with these settings in a shop of these regions.
+    ///
+    /// # Errors
+    /// [`Error`] names the setting and what it must be.
+    pub fn check(&self, regions: &BTreeMap<RegionName, RegionNumber>) -> Result<(), Error> {
+        match self.fault() {
+            Some(fault) => Err(Error::Setting(fault)),
+            None => markets(self, regions).map(drop),
+        }
+    }
+}
+
 /// A market with all that a request needs of it.
 #[derive(Debug)]
 pub(crate) struct MarketEntry {

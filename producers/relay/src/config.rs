@@ -38,8 +38,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks what serde can't; `Err` names the setting and what it must be.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// Whether these settings can work.
+    ///
+    /// # Errors
+    /// Which can't, and what it must be.
+    pub fn check(&self) -> Result<(), String> {
         if !(1..=10_000).contains(&self.batch) {
             return Err("relay.batch must be 1 to 10000".to_owned());
         }

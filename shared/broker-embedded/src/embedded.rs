@@ -63,6 +63,16 @@ impl Embedded {
             .map_err(|panic| BrokerError::Configuration(format!("opening the broker's file failed: {panic}")))?
     }
 
+    /// Whether there is a broker's file at `path` that this program reads. No lock is taken: a broker may hold the file, and
+    /// one that starts meanwhile is not kept out. Blocks while one page is read.
+    ///
+    /// # Errors
+    /// [`BrokerError::Configuration`] where the file is not there, another program's or of a newer layout, or its first page is
+    /// damaged.
+    pub fn examine(path: impl AsRef<Path>) -> Result<(), BrokerError> {
+        file::look(path.as_ref())
+    }
+
     fn open_blocking(path: PathBuf, config: Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, BrokerError> {
         let connection = file::open(&path, &config)?;
         Self::start(connection, path, config, clock)

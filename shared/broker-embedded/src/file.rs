@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use broker::BrokerError;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::Config;
 
@@ -52,21 +52,40 @@ pub(crate) fn open(path: &Path, config: &Config) -> Result<Connection, BrokerErr
     configure(&connection, config).map_err(explain)?;
     match application_and_version(&connection).map_err(explain)? {
         (0, 0) if is_empty(&connection).map_err(explain)? => create(&connection).map_err(explain)?,
-        (APPLICATION_ID, VERSION) => {}
-        (APPLICATION_ID, newer) => {
-            return Err(BrokerError::Configuration(format!(
-                "{} has the layout {newer}, this program reads {VERSION}: run the newer program that wrote it",
-                path.display()
-            )));
-        }
-        _ => {
-            return Err(BrokerError::Configuration(format!(
-                "{} is a SQLite file of another program: give the broker a path of its own",
-                path.display()
-            )));
-        }
+        mark => readable(path, mark)?,
     }
     Ok(connection)
+}
+
+/// Looks whether the file at `path` is a broker's that this program reads, without any lock: one that is held for a moment
+/// would keep out the broker that starts in it. The log beside the file is not read, so that a file whose log was never
+/// folded into it looks empty.
+pub(crate) fn look(path: &Path) -> Result<(), BrokerError> {
+    let explain = |error: rusqlite::Error| explain(path, &error);
+    // Nothing that a whole path begins with is taken for a host.
+    let whole = path
+        .canonicalize()
+        .map_err(|error| BrokerError::Configuration(format!("{} can't be read: {error}", path.display())))?;
+    let escaped = whole.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags).map_err(explain)?;
+    match application_and_version(&connection).map_err(explain)? {
+        (0, 0) if is_empty(&connection).map_err(explain)? => Ok(()),
+        mark => readable(path, mark),
+    }
+}
+
+/// Refuses another program's file, and one of a newer layout.
+fn readable(path: &Path, mark: (i32, i32)) -> Result<(), BrokerError> {
+    let path = path.display();
+    let why = match mark {
+        (APPLICATION_ID, VERSION) => return Ok(()),
+        (APPLICATION_ID, newer) => {
+            format!("{path} has the layout {newer}, this program reads {VERSION}: run the newer program that wrote it")
+        }
+        _ => format!("{path} is a SQLite file of another program: give the broker a path of its own"),
+    };
+    Err(BrokerError::Configuration(why))
 }
 
 fn configure(connection: &Connection, config: &Config) -> rusqlite::Result<()> {

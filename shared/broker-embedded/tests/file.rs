@@ -68,6 +68,7 @@ async fn a_file_that_is_not_a_brokers_is_refused_with_what_to_do() {
     let path = directory.path().join("other.sqlite");
     rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x); PRAGMA user_version = 3").unwrap();
     assert!(refusal(&path).await.contains("another program"));
+    assert!(Embedded::examine(&path).unwrap_err().to_string().contains("another program"));
 }
 
 #[tokio::test]
@@ -77,6 +78,27 @@ async fn a_file_of_a_newer_layout_is_refused() {
     let path = directory.path().join("broker");
     rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
     assert!(refusal(&path).await.contains("layout 99"));
+    assert!(Embedded::examine(&path).unwrap_err().to_string().contains("layout 99"));
+}
+
+#[tokio::test]
+async fn a_look_at_the_file_makes_none_and_is_in_no_brokers_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("50% of #1?");
+    assert!(matches!(Embedded::examine(&path), Err(BrokerError::Configuration(_))));
+    assert!(!path.exists());
+
+    let broker = Embedded::open(&path, Config::default()).await.unwrap();
+    Embedded::examine(&path).unwrap();
+    let second = Embedded::open(&path, Config::default()).await;
+    assert!(matches!(second, Err(BrokerError::Held(_))), "the look took the lock from its holder");
+    broker.declare(&topology()).await.unwrap();
+    assert_eq!(broker.publish(to_queue(vec![message("m")])).await, [Ok(())]);
+    broker.close().await;
+
+    Embedded::examine(&path).unwrap();
+    let files = || std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(files(), 1, "the look left something beside the file");
 }
 
 #[tokio::test]

@@ -102,23 +102,41 @@ pub struct Stats {
     pub errors: u64,
 }
 
+impl Config {
+    /// Whether the URL can work. Connects to nobody.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.server().map(drop)
+    }
+
+    /// Redis, where it is not this process's memory.
+    fn server(&self) -> Result<Option<redis::Client>, OpenError> {
+        let url = self.url.expose_secret();
+        if url == "memory:" {
+            return Ok(None);
+        }
+        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+            return Err(OpenError::Url);
+        }
+        redis::Client::open(url).map(Some).map_err(OpenError::Redis)
+    }
+}
+
 impl Cache {
     /// Opens the cache. Waits for Redis at most one connect timeout; without it everything is a miss until it answers.
     ///
     /// # Errors
     /// [`OpenError`] where the URL can't work. Never because Redis is away.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        let url = config.url.expose_secret();
         let generations = Generations::new();
-        let part = if url == "memory:" {
-            Part::Memory(Box::new(Memory::new(config, &generations)))
-        } else if url.starts_with("redis://") || url.starts_with("rediss://") {
-            let client = redis::Client::open(url).map_err(OpenError::Redis)?;
+        let part = if let Some(client) = config.server()? {
             let remote = Remote::new(client, config);
             remote.link().connected(config.connect_timeout()).await;
             Part::Remote(Box::new(remote))
         } else {
-            return Err(OpenError::Url);
+            Part::Memory(Box::new(Memory::new(config, &generations)))
         };
         Ok(Self { part, generations, hits: AtomicU64::new(0), misses: AtomicU64::new(0), errors: AtomicU64::new(0) })
     }

@@ -68,6 +68,18 @@ trait Cdn: Send + Sync + 'static {
 #[error("{0}")]
 pub struct CdnError(String);
 
+/// Whether a CDN can work as configured. Connects to nobody.
+pub(crate) fn check(name: &str, config: &CdnConfig) -> Result<(), CdnError> {
+    config.check(name)?;
+    for (name, url) in targets(name, config) {
+        // What can't be written now never can.
+        cdn(config, url)
+            .request(&[Tag::everything()])
+            .map_err(|error| CdnError(format!("invalidation.cdn.{name}: its url, site or token: {error}")))?;
+    }
+    Ok(())
+}
+
 /// Every CDN of the configuration.
 pub(crate) struct Cdns {
     lanes: Arc<Vec<Lane>>,
@@ -82,15 +94,11 @@ impl Cdns {
     ) -> Result<Self, CdnError> {
         let mut lanes = Vec::new();
         for (name, config) in configs {
-            config.check(name)?;
+            check(name, config)?;
             let targets = targets(name, config);
             let sender = Sender::new(targets.iter().any(|(_, url)| url.starts_with("https:")), Arc::clone(clock))?;
             for (name, url) in targets {
-                let cdn = cdn(config, url);
-                // What can't be written now never can.
-                cdn.request(&[Tag::everything()])
-                    .map_err(|error| CdnError(format!("invalidation.cdn.{name}: its url, site or token: {error}")))?;
-                lanes.push(Lane::new(name, cdn, config.clone(), sender.clone()));
+                lanes.push(Lane::new(name, cdn(config, url), config.clone(), sender.clone()));
             }
         }
         let lanes = Arc::new(lanes);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use broker::BrokerError;
+use broker_embedded::Embedded;
 use cache::Cache;
 use sea_orm::ConnectionTrait as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -13,12 +14,13 @@ use store::{Backend, Database, Databases, Schema};
 use tokio::time::{Instant, interval, timeout};
 
 use super::{keys, say};
-use crate::parts::open_broker;
+use crate::parts::{NOT_HERE, absent_file, embedded_file, open_broker};
 use crate::settings::Settings;
 
 /// How long any one part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ONE_DISK: &str = "a file on one disk: back it up, the loss of the disk is the loss of it";
+const MADE_BY_RUN: &str = "the first `millpond run` makes it";
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The findings, as they are printed.
@@ -65,14 +67,17 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
 }
 
 fn files(settings: &Settings, report: &mut Report) {
-    match settings.prepare_data() {
-        Ok(()) => Report::ok("data", &format!("{} is there", settings.data.display())),
-        Err(error) => report.fail("data", &format!("{error:#}")),
+    let data = settings.data.display();
+    if settings.data.is_dir() {
+        Report::ok("data", &format!("{data} is there"));
+    } else {
+        // No failure: where all parts are servers it may hold nothing yet.
+        report.warn("data", &format!("there is no folder {data}: {NOT_HERE}; {MADE_BY_RUN}"));
     }
     match service::keys::read(&settings.ingress.keys_file) {
         Ok(keys) if keys.is_empty() => report.warn("API keys", "there is none, so every request is refused"),
         Ok(keys) => Report::ok("API keys", &format!("{} in {}", keys.len(), settings.ingress.keys_file.display())),
-        Err(error) => report.fail("API keys", &error.to_string()),
+        Err(error) => report.fail("API keys", &format!("{:#}", anyhow::Error::from(error))),
     }
     match keys::token_key(&settings.token_key_file) {
         Ok(_) => Report::ok("token key", &settings.token_key_file.display().to_string()),
@@ -92,12 +97,13 @@ fn is_open_to_others(path: &Path) -> bool {
 
 async fn examine_broker(settings: &Settings, name: &str, url: &SecretString, report: &mut Report) {
     let part = format!("broker.{name}");
-    let broker = match open_broker(settings, name, url).await {
+    let broker = match embedded_file(settings, name, url) {
+        Ok(Some(file)) => return examine_file(&part, &file, report),
+        Ok(None) => open_broker(settings, name, url).await,
+        Err(error) => Err(error),
+    };
+    let broker = match broker {
         Ok(broker) => broker,
-        Err(error) if matches!(error.downcast_ref(), Some(BrokerError::Held(_))) => {
-            Report::ok(&part, "embedded, and held by a running Millpond");
-            return report.warn(&part, ONE_DISK);
-        }
         Err(error) => return report.fail(&part, &format!("{error:#}")),
     };
     // RabbitMQ is connected to in the background: ask until it is there or the patience is over.
@@ -120,6 +126,21 @@ async fn examine_broker(settings: &Settings, name: &str, url: &SecretString, rep
     broker.close().await;
 }
 
+/// Looks at it alone: to open it would make one that is not there, and keep out a Millpond that starts meanwhile.
+fn examine_file(part: &str, file: &Path, report: &mut Report) {
+    let name = file.display();
+    if !file.exists() {
+        return report.fail(part, &format!("there is no queue at {name}: {NOT_HERE}; {MADE_BY_RUN}"));
+    }
+    match Embedded::examine(file) {
+        Ok(()) => {
+            Report::ok(part, &format!("embedded, in {name}"));
+            report.warn(part, ONE_DISK);
+        }
+        Err(error) => report.fail(part, &error.to_string()),
+    }
+}
+
 async fn databases(settings: &Settings, report: &mut Report) {
     let databases = match Databases::open(&settings.store) {
         Ok(databases) => databases,
@@ -127,6 +148,10 @@ async fn databases(settings: &Settings, report: &mut Report) {
     };
     for database in databases.databases() {
         let part = format!("database {}", database.name());
+        if let Some(why) = settings.store.database.get(database.name()).and_then(absent_file) {
+            report.fail(&part, &format!("{why}: {NOT_HERE}; {MADE_BY_RUN}"));
+            continue;
+        }
         if let Err(error) = database.probe().await {
             report.fail(&part, &format!("{error}; does it run, and are address, user and password right?"));
             continue;

@@ -95,6 +95,66 @@ async fn without_any_server_every_role_says_so_and_waits() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_doctor_where_there_is_no_shop_makes_none_and_says_where_to_look() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (status, doctor) = run(folder.path(), &["doctor"]).await?;
+    assert!(!status.success(), "{doctor}");
+    for said in [
+        "warn  data: there is no folder millpond-data",
+        "FAIL  broker.orders: there is no queue at millpond-data/millpond.queue",
+        "FAIL  database main: there is no database at millpond-data/millpond.db",
+        "--config",
+    ] {
+        assert!(doctor.contains(said), "{said} in:\n{doctor}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path())?.count(), 0, "it made something");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_doctor_beside_a_running_shop_finds_its_files_and_leaves_them_to_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("millpond.toml"), "")?;
+    for key in [["keys", "token"].as_slice(), &["keys", "create", "--name", "test", "--market", "main"]] {
+        crate::shop::verb(folder.path(), key).await?;
+    }
+    let free = ["--set", "http.bind=127.0.0.1:0", "--set", "ops.bind=127.0.0.1:0", "run", "all"];
+    let mut process = Process::start(folder.path(), "all", &free)?;
+    process.until_ready(&Http::new()).await?;
+    let (status, doctor) = run(folder.path(), &["doctor"]).await?;
+    assert!(status.success(), "{doctor}");
+    assert!(doctor.contains("ok    broker.orders: embedded, in millpond-data/millpond.queue"), "{doctor}");
+    assert!(process.is_running(), "{}", process.log());
+    assert!(process.terminate().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_demo_whose_report_can_not_be_written_ends_before_it_begins() -> Result<()> {
+    let (success, printed) = millpond("", &["demo", "--exit", "--report", "none/demo.json"]).await?;
+    assert!(!success && printed.contains("none/demo.json can't be written"), "{printed}");
+    assert!(!printed.contains("Millpond serves"), "{printed}");
+    Ok(())
+}
+
+/// `millpond demo` in a container of a shop, whose parts the environment names.
+#[tokio::test]
+async fn a_demo_touches_nothing_of_the_shop_that_the_environment_names() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shop = |name: &str| folder.path().join(name).display().to_string();
+    let (queue, database) = (format!("embedded:{}", shop("shop.queue")), format!("sqlite:{}", shop("shop.db")));
+    let environment = [("MILLPOND__BROKER__ORDERS", &*queue), ("MILLPOND__STORE__DATABASE__MAIN__URL", &*database)];
+    let args = ["demo", "--exit", "--rate", "20", "--spike-s", "1", "--report", "demo.json"];
+    let mut demo = Process::start_binary(&binary()?, &environment, folder.path(), "demo", &args)?;
+    assert!(demo.exited().await?.success(), "{}", demo.log());
+    for file in ["shop.queue", "shop.db"] {
+        assert!(!folder.path().join(file).exists(), "{file} was made");
+    }
+    assert!(std::fs::read_to_string(folder.path().join("demo.json"))?.contains("\"lost\": 0"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_product_file_with_bad_lines_is_imported_not_at_all_and_each_is_named() -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("millpond.toml"), "")?;
