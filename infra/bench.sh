@@ -144,7 +144,7 @@ clean() {
   # A signal finds the output of a client's in its place.
   exec 2>&"$terminal"
   if [ -n "$hung" ]; then database_signal CONT; fi
-  for client in flood orders; do stop "$client" TERM; done
+  for client in flood orders $(seq --format 'spin-%.0f' "$(nproc)"); do stop "$client" TERM; done
   roles_stop
   if [ "$status" != 0 ] && [ -s "$table" ]; then
     cat "$table" >&2

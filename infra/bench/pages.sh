@@ -99,6 +99,15 @@ pages_apart() {
   ratio m_orders_flooded_to_alone m.orders.flooded.per_s m.orders.alone.per_s
 
   pages_while idle "nothing else happens"
+  # What busy cores alone cost a reader: as many loops as there are cores, which share nothing with the shop.
+  local core spinning=()
+  for core in $(seq "$(nproc)"); do
+    launch "$shop/spin.log" bash -c 'while :; do :; done'
+    remember "spin-$core" "$launched"
+    spinning+=("spin-$core")
+  done
+  pages_while spinning "every core is busy with something else"
+  for core in "${spinning[@]}"; do stop "$core" TERM; done
   # Everything that checkout can do, and more than it can.
   launch "$shop/orders.log" wrk --threads 1 --connections 64 --duration "$((seconds * 2 + 10))s" --timeout 10s \
     --script "$root/infra/bench/orders.lua" "http://127.0.0.1:${ports[ingress]}" -- "$api_key" m HOT
@@ -110,6 +119,9 @@ pages_apart() {
   database_signal CONT
   hung=
   stop orders TERM
+  ratio m_reading_spinning_to_idle m.reading.spinning.p99_ms m.reading.idle.p99_ms
+  ratio m_reading_saturated_to_spinning m.reading.saturated.p99_ms m.reading.spinning.p99_ms
+  ratio m_reading_hung_to_spinning m.reading.hung.p99_ms m.reading.spinning.p99_ms
   ratio m_reading_saturated_to_idle m.reading.saturated.p99_ms m.reading.idle.p99_ms
   ratio m_reading_hung_to_idle m.reading.hung.p99_ms m.reading.idle.p99_ms
   ratio m_reading_rate_saturated_to_idle m.reading.saturated.per_s m.reading.idle.per_s

@@ -127,6 +127,7 @@ targets() {
   target ratios.m_orders_flooded_to_alone '>=' 0.98 "pages flooded: orders accepted to without"
   for run in saturated hung; do
     target "ratios.m_reading_${run}_to_idle" '<=' 1.5 "a page's p99, $run, to idle"
+    target "ratios.m_reading_${run}_to_spinning" '<=' 1.5 "a page's p99, $run, to cores that are busy with something else"
     target "m.reading.$run.refused" '<=' 0 "a page, $run: errors"
     target "ratios.m_reading_rate_${run}_to_idle" '>=' 0.9 "pages read, $run, to idle"
   done
