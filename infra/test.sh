@@ -19,11 +19,17 @@ infra/services.sh browser
 # The end-to-end tests start the binary itself, and cargo builds a binary only for tests of its own package.
 cargo build -p millpond
 
+# Whoever names packages means those alone.
+packages=(--workspace)
+for argument in "$@"; do
+  case $argument in -p* | --package*) packages=() ;; esac
+done
+
 if ! cargo nextest --version >/dev/null 2>&1; then
-  cargo test --workspace "$@"
+  cargo test "${packages[@]}" "$@"
   exit
 fi
-cargo nextest run --workspace "$@"
+cargo nextest run "${packages[@]}" "$@"
 # nextest does not run the examples in the documentation. Arguments are filters meant for nextest, so only a full run
 # has them.
 if [ $# = 0 ]; then cargo test --workspace --doc; fi
