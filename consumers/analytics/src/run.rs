@@ -113,13 +113,13 @@ struct Consumer<H> {
 }
 
 impl<H: Handler> Consumer<H> {
-    async fn consume(self, database: &Database, breaker: Arc<Breaker>, stop: &Shutdown) -> Result<(), Error> {
+    async fn consume(self, database: &Arc<Database>, breaker: Arc<Breaker>, stop: &Shutdown) -> Result<(), Error> {
         let result = self.run(database, breaker, stop).await;
         stop.soft().cancel();
         result
     }
 
-    async fn run(self, database: &Database, breaker: Arc<Breaker>, stop: &Shutdown) -> Result<(), Error> {
+    async fn run(self, database: &Arc<Database>, breaker: Arc<Breaker>, stop: &Shutdown) -> Result<(), Error> {
         self.ready.not_ready("waiting for the broker to take the queue's declaration, and for the database");
         // Both at once, so that an operator reads of everything that is missing.
         let waiting = try_join(self.broker.declare(&self.topology).err_into::<Error>(), async {
@@ -131,7 +131,8 @@ impl<H: Handler> Consumer<H> {
         }
         self.ready.ready();
         let queue = QueueSpec::new(self.queue);
-        let deps = WorkerDeps { broker: self.broker, queue, handler: self.handler, breaker, seat: self.seat };
+        let (handler, seat, witness) = (self.handler, self.seat, Arc::clone(database));
+        let deps = WorkerDeps { broker: self.broker, queue, handler, breaker, seat, witness };
         let worker = Worker::new(deps, self.worker).paused_by(self.pauses).measured(&self.metrics);
         Ok(worker.run(stop.clone()).await?)
     }

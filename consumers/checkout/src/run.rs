@@ -8,7 +8,7 @@ use flow::Rank;
 use futures::future::try_join;
 use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
-use store::Region;
+use store::{Database, Region};
 use worker::{Breaker, Governor, Pauses, Worker, WorkerDeps};
 
 use crate::config::Config;
@@ -95,11 +95,12 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
     // Its end is the soft stop's, in mid-transaction too: that is rolled back, and the next sweep finds the same orders.
     let sweeping = sweep_for_ever(region.clone(), config.expiry, statuses.clone(), sweep::counter(&metrics, &region));
     let sweep_task = tasks.spawn_until("checkout.expiry", stop.clone(), sweeping);
+    let witness: Arc<Database> = Arc::clone(&region.database);
     let handler =
         Arc::new(Checkout { region, source: config.outcome, price_grace, reserve_s: config.reserve_s, statuses });
     let status_task = tasks.spawn("checkout.statuses", writer.run());
     let seat = Some(governor.seat(Rank::Checkout, queue.name.to_string()));
-    let deps = WorkerDeps { broker: orders, queue, handler, breaker, seat };
+    let deps = WorkerDeps { broker: orders, queue, handler, breaker, seat, witness };
     let worker = Worker::new(deps, config.worker).paused_by(pauses).measured(&metrics);
     let ended = worker.run(shutdown.clone()).await;
     // A worker that failed stops the sweeper, which no token does.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use service::metrics::Metrics;
 use service::{Readiness, Shutdown};
 use tokio_util::sync::CancellationToken;
-use worker::{Breaker, Pauses, Worker, WorkerDeps};
+use worker::{Breaker, Pauses, Witness, Worker, WorkerDeps};
 
 use crate::announce::Announcer;
 use crate::cdn::{self, CdnConfig, CdnError, Cdns};
@@ -81,6 +81,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Which queues operators have paused.
     pub pauses: Pauses,
+    /// The database that keeps those pauses: there it is noted, too, that a suspect runs alone.
+    pub witness: Arc<dyn Witness>,
     /// Where it says that it is ready.
     pub readiness: Readiness,
     /// What it measures.
@@ -124,7 +126,7 @@ impl Herald for Town {
 /// # Errors
 /// [`Error`].
 pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
-    let Deps { config, orders, cache, clock, pauses, readiness, metrics } = deps;
+    let Deps { config, orders, cache, clock, pauses, witness, readiness, metrics } = deps;
     let ready = readiness.condition("invalidation.queue");
     let cdns = Cdns::open(&config.cdn, &clock, &metrics)?;
     ready.not_ready("waiting for the broker to take the queue's declaration");
@@ -142,6 +144,7 @@ pub async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Error> {
         handler: Arc::new(Invalidation::new(cache, Arc::clone(&coalescer))),
         breaker: Arc::new(Breaker::new("cache", config.breaker)),
         seat: None,
+        witness,
     };
     let worker = Worker::new(deps, config.worker).paused_by(pauses).measured(&metrics).run(shutdown.clone());
     let finish = CancellationToken::new();

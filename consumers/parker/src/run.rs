@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, join_all, try_join};
 use service::metrics::Metrics;
 use service::{Readiness, Shutdown};
 use store::{Database, Databases};
-use worker::{Breaker, BreakerConfig, Worker, WorkerDeps};
+use worker::{Breaker, BreakerConfig, Witness, Worker, WorkerDeps};
 
 use crate::config::Config;
 use crate::homes::{Homes, Side};
@@ -139,6 +139,7 @@ impl Role {
             queue: QueueSpec { name: queue, retry_delays: Vec::new() },
             // Of its own, and not the one that all others share: what can't be parked must not hold up checkout.
             breaker: Arc::new(Breaker::new(database.name(), self.deps.breaker.clone())),
+            witness: Arc::clone(&database) as Arc<dyn Witness>,
             handler: Arc::new(Parking { database, home: home.clone(), parked }),
             // What is parked is little, and does not count against a budget; as what the relay deletes does not.
             seat: None,

@@ -331,12 +331,15 @@ impl Starting<'_> {
     }
 
     async fn invalidation(&mut self) -> anyhow::Result<()> {
+        let databases = self.parts.databases().await?;
+        let home = Arc::clone(ops::home_of(&databases, &layout::invalidation_queue()));
         let deps = invalidation::Deps {
             config: self.settings.invalidation.clone(),
             orders: self.parts.orders().await?,
             cache: self.parts.cache().await?,
             clock: Arc::new(SystemClock),
             pauses: self.pauses.clone(),
+            witness: home,
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
         };

@@ -57,6 +57,7 @@ pub mod stock;
 mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod trials;
 
 pub use bounded::Bounded;
 pub use config::{Backend, Config, DatabaseConfig, RegionConfig};

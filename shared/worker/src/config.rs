@@ -44,10 +44,12 @@ pub struct Config {
     /// Redeliveries that make a message a suspect, to be handled apart; 1 or more. A connection that breaks counts for
     /// everything that was prefetched on it, so leave room for some of those.
     pub alone_after: u32,
-    /// Redeliveries beyond that, while it was handled in ever smaller company and at last alone, after which a suspect has one
-    /// last chance; one that comes back from there is parked before it runs again. 1 or more: with 1 every suspect runs alone
-    /// at once, and a thousand neighbours of a culprit take a minute.
+    /// Redeliveries beyond that, while it was handled in ever smaller company and at last alone, after which a suspect is put
+    /// on trial. 1 or more: with 1 every suspect runs alone at once, and a thousand neighbours of a culprit take a minute.
     pub park_after_crashes: u32,
+    /// Runs alone of a message on trial, noted in the database before each, that ended with the process; after so many it is
+    /// parked before it runs again. 1 or more: with 1 a process that happens to be killed in such a moment parks an innocent.
+    pub park_after_trials: u32,
     /// How long the worker pauses before it runs suspects, milliseconds: the acks of those before it should be with the
     /// broker, and on its disk, when the process dies. Else they come again, and the innocent stand first in line.
     pub alone_pause_ms: u64,
@@ -79,6 +81,7 @@ impl Default for Config {
             held_poll_ms: 100,
             alone_after: 3,
             park_after_crashes: 3,
+            park_after_trials: 2,
             alone_pause_ms: 50,
             remembered_redeliveries: 10_000,
             unknown_alarm_every_ms: 60_000,
@@ -100,6 +103,7 @@ impl Config {
             ("park_after_attempts", self.park_after_attempts as usize),
             ("alone_after", self.alone_after as usize),
             ("park_after_crashes", self.park_after_crashes as usize),
+            ("park_after_trials", self.park_after_trials as usize),
             ("handle_timeout_ms", usize::try_from(self.handle_timeout_ms).unwrap_or(usize::MAX)),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {

@@ -20,6 +20,7 @@ use crate::pause::Pauses;
 use crate::refusals::Refusals;
 use crate::settle::Ladder;
 use crate::stats::{Counter, Stats};
+use crate::witness::Witness;
 
 pub(crate) struct Context<H> {
     pub(crate) broker: Arc<dyn Broker>,
@@ -27,6 +28,7 @@ pub(crate) struct Context<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) seat: Option<Seat>,
+    pub(crate) witness: Arc<dyn Witness>,
     pub(crate) config: Config,
     pub(crate) ladder: Ladder,
     pub(crate) suspects: Suspects,
@@ -107,7 +109,7 @@ impl<H> Context<H> {
         tracing::warn!(
             queue = %self.queue, message.id = %record.id, redeliveries = record.redeliveries,
             "a message came back often enough to be one that takes processes down: it has one more chance, alone, and is \
-             parked if it comes back from there"
+             parked if nothing comes of that"
         );
         self.put_back_afresh(suspect, self.suspects.last_chance()).await;
         None

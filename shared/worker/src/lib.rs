@@ -63,6 +63,7 @@ mod process;
 mod refusals;
 mod settle;
 mod stats;
+mod witness;
 mod worker;
 
 pub use breaker::Breaker;
@@ -73,4 +74,5 @@ pub use governor_config::GovernorConfig;
 pub use handler::{BatchError, Handled, Handler, Item, Verdict};
 pub use pause::{PauseConfig, Pauses};
 pub use stats::{Stats, StatsSnapshot};
+pub use witness::Witness;
 pub use worker::{Worker, WorkerDeps};

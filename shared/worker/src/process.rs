@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use broker::Settle;
 use events::DecodeError;
+use model::MessageId;
+use tokio::sync::RwLockWriteGuard;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -64,10 +66,10 @@ struct Sorted {
     together: Vec<Taken>,
     /// Suspects, in calls of their own.
     apart: Vec<Apart>,
-    /// No handler has to see these.
-    parked: Vec<(Taken, Settle)>,
     /// At most one: it goes back, and is handled when it comes again.
     last_chance: Option<Taken>,
+    /// They have their last chance, each by itself.
+    on_trial: Vec<Taken>,
 }
 
 impl Sorted {
@@ -91,16 +93,23 @@ pub(crate) async fn process<H: Handler>(
     let hold_until = Instant::now() + context.config.hold();
     let mut hand = Hand { context: &context, spending, stop, hold_until, aftermath: Aftermath::default() };
     let answers = hand.database_answers(&batch).await;
-    let Sorted { together, apart, parked, last_chance } = hand.sort(batch, answers);
-    hand.settle(parked).await;
+    let Sorted { together, apart, last_chance, on_trial } = hand.sort(batch, answers);
     if let Some(suspect) = last_chance {
         hand.aftermath.unsent.extend(context.give_last_chance(suspect).await);
     }
-    hand.take(together, false).await;
+    {
+        let _beside_others = context.running.read().await;
+        hand.take(together).await;
+    }
     // After the others are settled, and that is with the broker, so that what takes the process down takes none of them along.
     for Apart { suspects, .. } in apart {
-        sleep(context.config.alone_pause()).await;
-        hand.take(suspects, true).await;
+        let _alone = hand.alone().await;
+        context.stats.apart.add(suspects.len());
+        hand.take(suspects).await;
+    }
+    for suspect in on_trial {
+        let _alone = hand.alone().await;
+        hand.try_alone(suspect).await;
     }
     hand.aftermath
 }
@@ -138,18 +147,62 @@ impl<'a, H: Handler> Hand<'a, H> {
                 Care::Together => sorted.together.push(taken),
                 Care::Apart(most) => sorted.put_apart(taken, most),
                 Care::LastChance => sorted.last_chance = Some(taken),
-                Care::Park => {
-                    let fate = Fate::Crashing { redeliveries: record.total() };
-                    let how = self.context.ladder.decide(fate, taken.message().attempt());
-                    sorted.parked.push((taken, how));
-                }
+                Care::Trial => sorted.on_trial.push(taken),
             }
         }
         sorted
     }
 
+    /// Waits until no other batch of this worker runs, and none does while this is kept.
+    async fn alone(&self) -> RwLockWriteGuard<'a, ()> {
+        let guard = self.context.running.write().await;
+        sleep(self.context.config.alone_pause()).await;
+        guard
+    }
+
+    /// Runs a suspect that has its last chance, and notes before that it does; parks it where such runs came to nothing.
+    async fn try_alone(&mut self, suspect: Taken) {
+        let Context { witness, queue, config, ladder, stats, .. } = self.context;
+        let id = suspect.message().id.clone();
+        let Some(begun) = self.note_trial(&id).await else {
+            return self.context.give_back([suspect]).await;
+        };
+        if begun > config.park_after_trials {
+            let fate = Fate::Crashing { redeliveries: suspect.record().total(), alone: begun - 1 };
+            let how = ladder.decide(fate, suspect.message().attempt());
+            self.settle(vec![(suspect, how)]).await;
+        } else {
+            stats.apart.one();
+            self.take(vec![suspect]).await;
+        }
+        if let Err(reason) = witness.ended(queue.as_str(), &id).await {
+            tracing::warn!(
+                queue = %queue, message.id = %id, reason,
+                "a message ran alone and harmed nobody, and that could not be noted: the next time one run more is held against it"
+            );
+        }
+    }
+
+    /// How often the message began to run alone, this time included, once the database takes a note of it; `None` where the
+    /// wait for the database ends before.
+    async fn note_trial(&mut self, id: &MessageId) -> Option<u32> {
+        loop {
+            let permit = match self.admit().await {
+                Ok(permit) => permit,
+                Err(why) => {
+                    self.aftermath.let_go |= why == GoBack::HeldTooLong;
+                    return None;
+                }
+            };
+            match self.context.witness.begins(self.context.queue.as_str(), id).await {
+                Ok(begun) => return Some(begun),
+                Err(reason) => permit.failed(&reason),
+            }
+        }
+    }
+
     /// Decodes, and handles what can be decoded.
-    async fn take(&mut self, messages: Vec<Taken>, apart: bool) {
+    async fn take(&mut self, messages: Vec<Taken>) {
         let (mut group, mut undecodable) = (Group::empty(), Vec::new());
         for taken in messages {
             match self.decode(&taken) {
@@ -161,7 +214,7 @@ impl<'a, H: Handler> Hand<'a, H> {
             }
         }
         self.settle(undecodable).await;
-        self.handle(group, apart).await;
+        self.handle(group).await;
     }
 
     fn decode(&self, taken: &Taken) -> Result<H::Event, Fate> {
@@ -191,7 +244,7 @@ impl<'a, H: Handler> Hand<'a, H> {
         }
     }
 
-    async fn handle(&mut self, group: Group<H::Event>, apart: bool) {
+    async fn handle(&mut self, group: Group<H::Event>) {
         let Group { items, mut deliveries } = group;
         let mut next = 0;
         while next < items.len() {
@@ -204,7 +257,7 @@ impl<'a, H: Handler> Hand<'a, H> {
                 }
             };
             let end = items.len().min(next.saturating_add(permit.size()));
-            let attempted = self.attempt(&items[next..end], apart).await;
+            let attempted = self.attempt(&items[next..end]).await;
             report(permit, &attempted);
             // Fates are those of the first items; what has none yet is tried again once the breaker admits it.
             let count = attempted.fates.len();
@@ -228,18 +281,9 @@ impl<'a, H: Handler> Hand<'a, H> {
         }
     }
 
-    async fn attempt(&mut self, items: &[Item<H::Event>], apart: bool) -> Attempted {
+    async fn attempt(&mut self, items: &[Item<H::Event>]) -> Attempted {
         let Context { handler, breaker, config, stats, .. } = self.context;
-        let attempt = Attempt { handler: &**handler, breaker, config, stats, spending: &self.spending };
-        if apart {
-            stats.apart.add(items.len());
-            let _alone = self.context.running.write().await;
-            sleep(config.alone_pause()).await;
-            attempt.run(items).await
-        } else {
-            let _beside_others = self.context.running.read().await;
-            attempt.run(items).await
-        }
+        Attempt { handler: &**handler, breaker, config, stats, spending: &self.spending }.run(items).await
     }
 
     async fn settle(&mut self, decided: Vec<(Taken, Settle)>) {

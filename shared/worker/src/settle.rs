@@ -34,10 +34,12 @@ pub(crate) enum Fate {
     Malformed(String),
     /// This build does not know its type or version.
     Unknown(String),
-    /// It was redelivered so often, at last when handled alone, that it seems to take the process down.
+    /// It was redelivered often, and whenever it ran alone its process ended: it seems to take the process down.
     Crashing {
         /// How often the broker had handed it out before.
         redeliveries: u32,
+        /// How often it ran alone, and nothing came of it.
+        alone: u32,
     },
 }
 
@@ -57,10 +59,10 @@ impl Ladder {
             Fate::Done => Settle::Ack,
             Fate::Poison(reason) => Settle::Park { reason: format!("poison: {reason}") },
             Fate::Malformed(reason) => Settle::Park { reason: format!("malformed: {reason}") },
-            Fate::Crashing { redeliveries } => Settle::Park {
+            Fate::Crashing { redeliveries, alone } => Settle::Park {
                 reason: format!(
-                    "crashing: redelivered {redeliveries} times without a settlement, at last when handled alone; it \
-                     seems to take the process down and was not run again"
+                    "crashing: redelivered {redeliveries} times without a settlement, and whenever it ran alone ({alone} \
+                     times) its process ended; it seems to take the process down and was not run again"
                 ),
             },
             Fate::Later(reason) => self.again_or_park(attempt, format!("later: {reason}")),
@@ -122,7 +124,7 @@ mod tests {
         for (fate, word) in [
             (Fate::Poison("22003".to_owned()), "poison: 22003"),
             (Fate::Malformed("not JSON".to_owned()), "malformed: not JSON"),
-            (Fate::Crashing { redeliveries: 6 }, "redelivered 6 times"),
+            (Fate::Crashing { redeliveries: 6, alone: 2 }, "redelivered 6 times"),
         ] {
             let Settle::Park { reason } = ladder().decide(fate, 0) else { panic!("not parked") };
             assert!(reason.contains(word), "{reason}");

@@ -32,6 +32,7 @@ use crate::process::{Aftermath, process};
 use crate::refusals::Refusals;
 use crate::settle::Ladder;
 use crate::stats::Stats;
+use crate::witness::Witness;
 
 /// What a worker is given.
 pub struct WorkerDeps<H> {
@@ -45,6 +46,9 @@ pub struct WorkerDeps<H> {
     pub breaker: Arc<Breaker>,
     /// Its share of that database's budget; none for a handler that writes into no database.
     pub seat: Option<Seat>,
+    /// Where it is noted that a message runs alone which is suspected of taking processes down: a database of the queue's,
+    /// and the same one for every process that takes from it.
+    pub witness: Arc<dyn Witness>,
 }
 
 /// Consumes one queue.
@@ -62,6 +66,7 @@ impl<H: Handler> Worker<H> {
             handler: deps.handler,
             breaker: deps.breaker,
             seat: deps.seat,
+            witness: deps.witness,
             ladder,
             suspects: Suspects::new(&config),
             stats: Arc::default(),

@@ -23,6 +23,7 @@
 mod client;
 mod histories;
 mod mischief;
+mod notes;
 mod plan;
 mod server;
 mod settler;
@@ -33,6 +34,7 @@ mod world;
 pub use client::Client;
 pub use histories::histories;
 pub use mischief::{Mischief, mischief};
+pub use notes::Notes;
 pub use plan::{Armed, Fault, Step};
 pub use server::Server;
 pub use state::{End, How, Judge, Life, Parked};

@@ -15,6 +15,7 @@ use worker::{Breaker, BreakerConfig, Config, Error, Handler, Worker, WorkerDeps}
 
 use crate::client::Client;
 use crate::mischief::Mischief;
+use crate::notes::Notes;
 use crate::server::Server;
 use crate::state::Life;
 
@@ -60,6 +61,7 @@ struct Town<H> {
     server: Arc<Server>,
     make: Make<H>,
     shape: Shape,
+    notes: Arc<Notes>,
     processes: BTreeMap<Life, Process>,
     tasks: JoinSet<(Life, Result<(), Error>)>,
     serving: JoinSet<Infallible>,
@@ -78,7 +80,7 @@ impl<H: Handler> World<H> {
     pub fn new(runtime: Runtime, server: Arc<Server>, shape: Shape, make: Make<H>) -> Self {
         let (processes, tasks, mut serving) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
         serving.spawn_on(Arc::clone(&server).run(), runtime.handle());
-        let mut town = Town { server, make, shape, processes, tasks, serving };
+        let mut town = Town { server, make, shape, notes: Arc::default(), processes, tasks, serving };
         runtime.block_on(async {
             for _ in 0..town.shape.processes {
                 town.begin();
@@ -181,6 +183,7 @@ impl<H: Handler> Town<H> {
             handler: Arc::new((self.make)(client)),
             breaker: Arc::new(Breaker::new("store", breaker)),
             seat: None,
+            witness: self.notes.clone(),
         };
         let (worker, shutdown) = (Worker::new(deps, self.shape.worker.clone()), Shutdown::new());
         let stop = shutdown.clone();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use broker::Broker;
 use broker_embedded::Embedded;
 use cache::{Cache, Encodings, PageKey, Pages, PagesConfig, Rendered, Tag};
+use faulty::Notes;
 use futures::FutureExt as _;
 use model::SystemClock;
 use service::metrics::Metrics;
@@ -77,6 +78,7 @@ async fn the_role_purges_what_both_kinds_of_events_name_and_a_read_page_is_rende
             cache: Arc::clone(&cache),
             clock: Arc::new(SystemClock),
             pauses: Pauses::none(),
+            witness: Arc::new(Notes::default()),
             readiness: readiness.clone(),
             metrics: Metrics::new(),
         };

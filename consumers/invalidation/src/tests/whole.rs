@@ -11,6 +11,7 @@ use axum::response::Response;
 use broker::Broker;
 use broker_embedded::Embedded;
 use cache::{Cache, Encodings, Freshness, PageKey, Pages, PagesConfig, Rendered, Served, Tag};
+use faulty::Notes;
 use futures::FutureExt as _;
 use futures::future::join_all;
 use model::SystemClock;
@@ -152,6 +153,7 @@ async fn two_seconds_after_a_change_nobody_is_shown_what_was_before_it() {
         cache: Arc::new(Cache::open(&config).await.unwrap()),
         clock: Arc::new(SystemClock),
         pauses: Pauses::none(),
+        witness: Arc::new(Notes::default()),
         readiness: readiness.clone(),
         metrics: metrics.clone(),
     };

@@ -16,6 +16,7 @@ mod probe;
 mod runner;
 mod stock;
 mod stock_flows;
+mod trials;
 
 pub use runner::{Schema, migrate, schema};
 pub(crate) use runner::{Steps, newer, steps as compare};
@@ -47,6 +48,7 @@ fn steps() -> Vec<Step> {
         stock_flows::STEP,
         outbox_upkeep::STEP,
         catalogue_reads::STEP,
+        trials::STEP,
     ]
 }
 

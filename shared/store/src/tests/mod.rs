@@ -9,3 +9,4 @@ mod line;
 mod migrations;
 mod outbox;
 mod replicas;
+mod trials;

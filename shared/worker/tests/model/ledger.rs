@@ -32,8 +32,6 @@ struct State {
     stalled_until: Option<Instant>,
     upgraded: bool,
     running: BTreeMap<Life, usize>,
-    /// Lives that have parked a message for crashes.
-    parked_a_suspect: BTreeSet<Life>,
 }
 
 impl Ledger {
@@ -54,7 +52,7 @@ impl Ledger {
     /// Whether a delivery may end like that.
     pub(crate) fn judge(&self, end: &End<'_>, delays: &[Duration]) -> Result<(), String> {
         let (message, kind, attempt) = (end.message, Kind::of(end.message), end.message.attempt());
-        let mut state = self.state();
+        let state = self.state();
         let blamed = state.blamed.contains(&(message.id.clone(), attempt));
         let right = match end.how {
             How::Acked => state.effects.contains_key(&message.id),
@@ -68,7 +66,7 @@ impl Ledger {
                 reason.contains(&format!("redelivered {told} times"))
                     && told >= 6
                     && message.suspicion() > 0
-                    && state.parked_a_suspect.insert(end.life)
+                    && reason.contains("(2 times)")
             }
             How::Parked { reason } => match kind.fate() {
                 Fate::Parked(begins, says) if reason.starts_with(&begins) && reason.contains(says) => {

@@ -10,6 +10,7 @@ use broker_embedded::Embedded;
 use bytes::Bytes;
 use chrono::DateTime;
 use events::DecodeError;
+use faulty::Notes;
 use model::{Message, MessageId, headers};
 use service::{Shutdown, Tasks};
 use tempfile::TempDir;
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use worker::{
     BatchError, Breaker, BreakerConfig, Config, Error, Handled, Handler, Item, Pauses, Seat, Stats, StatsSnapshot,
-    Verdict, Worker, WorkerDeps,
+    Verdict, Witness, Worker, WorkerDeps,
 };
 
 /// Far beyond what a loaded machine takes.
@@ -271,7 +272,8 @@ impl Site {
     /// A worker that obeys `pauses`.
     pub(crate) fn work_paused_by(&self, pauses: &Pauses, config: Config) -> Running {
         let (handler, breaker) = (Arc::clone(&self.ledger), Arc::clone(&self.breaker));
-        let deps = WorkerDeps { broker: self.broker.clone(), queue: queue(), handler, breaker, seat: None };
+        let deps =
+            WorkerDeps { broker: self.broker.clone(), queue: queue(), handler, breaker, seat: None, witness: notes() };
         run(Worker::new(deps, config).paused_by(pauses.clone()))
     }
 
@@ -329,11 +331,16 @@ pub(crate) fn start_seated<H: Handler>(
     config: Config,
 ) -> Running {
     let (handler, breaker) = (Arc::clone(handler), Arc::clone(breaker));
-    let deps = WorkerDeps { broker, queue: queue(), handler, breaker, seat };
+    let deps = WorkerDeps { broker, queue: queue(), handler, breaker, seat, witness: notes() };
     run(Worker::new(deps, config))
 }
 
-fn run<H: Handler>(worker: Worker<H>) -> Running {
+/// Of a worker that sees no process die.
+fn notes() -> Arc<dyn Witness> {
+    Arc::new(Notes::default())
+}
+
+pub(crate) fn run<H: Handler>(worker: Worker<H>) -> Running {
     let (stats, shutdown) = (worker.stats(), Shutdown::new());
     let task = Tasks::new().spawn("worker", worker.run(shutdown.clone()));
     Running { stats, shutdown, task }

@@ -11,9 +11,9 @@ use crate::STOCK;
 use crate::stage::Stage;
 
 const NEIGHBOURS: i64 = 30;
-/// `alone_after` and `park_after_crashes` of `worker::Config`, the last chance, and one for a kill that the broker had not yet
-/// heard of.
-const MOST_CRASHES: u32 = 3 + 3 + 1 + 1;
+/// `alone_after`, `park_after_crashes` and `park_after_trials` of `worker::Config`, and one for a kill that the broker had not
+/// yet heard of.
+const MOST_CRASHES: u32 = 3 + 3 + 2 + 1;
 const CONFIRMED: &str = "SELECT count(*) AS count FROM orders WHERE state = 'confirmed'";
 
 /// Orders, and in the middle of them one with this reference.
