@@ -127,6 +127,11 @@ impl PagesConfig {
         Duration::from_millis(self.retry_ms)
     }
 
+    /// How long a try to render takes at most, its wait for a turn included.
+    pub(crate) fn patience(&self) -> Duration {
+        self.turn_wait() + self.render_timeout()
+    }
+
     pub(crate) fn turn_wait(&self) -> Duration {
         Duration::from_millis(self.turn_wait_ms)
     }

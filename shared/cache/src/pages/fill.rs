@@ -17,6 +17,9 @@ use super::second::{Ask, Noted, Offer, Opened};
 use super::{Pages, Render};
 use crate::tags::{Generation, Tag};
 
+/// A page that is rendered anew is not asked for more often meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// What is to be looked after.
 pub(super) struct Task {
     pub(super) key: PageKey,
@@ -46,17 +49,22 @@ impl Pages {
     }
 
     async fn filled(&self, task: Task, render: Render) -> Outcome {
-        if let Some(held) = &task.held
-            && self.is_still_current(held).await
-        {
-            return Ok(Arc::clone(held));
+        if let Some(held) = &task.held {
+            let young = held.is_young(self.timeline.now());
+            if self.is_still_current(held).await && young {
+                return Ok(Arc::clone(held));
+            }
         }
         match self.open(&task).await {
             Found::Page(held) => Ok(held),
             Found::Render(as_of, noted) => {
                 let owner = noted.as_ref().map(|noted| noted.owner);
                 let (key, held) = (task.key.clone(), task.held.clone());
-                let outcome = self.rendered(task, render, as_of, noted).await;
+                let rendering = self.rendered(task, render, as_of, noted);
+                let outcome = match &held {
+                    Some(held) => self.watched(held, rendering).await,
+                    None => rendering.await,
+                };
                 if outcome.is_err() {
                     self.counters.render_errors.add();
                     if let Some(held) = held {
@@ -76,10 +84,11 @@ impl Pages {
         AsOf { told: self.told.last(), moment: self.timeline.now() }
     }
 
-    /// Asks whether a page of ours was purged since.
+    /// Asks whether a page of ours was purged since; of one whose life is over that says nothing.
     async fn is_still_current(&self, held: &Held) -> bool {
         let as_of = self.as_of();
-        let Some(generations) = held.generations.as_ref().filter(|_| held.is_young(as_of.moment)) else { return false };
+        let alive = held.age(as_of.moment) < held.life;
+        let Some(generations) = held.generations.as_ref().filter(|_| alive) else { return false };
         let Ok(now) = self.second.generations(&held.page.tags).await else { return false };
         let same = now.len() == generations.len() && now.iter().zip(generations).all(|(now, then)| *now == Some(*then));
         if same {
@@ -87,6 +96,26 @@ impl Pages {
             self.counters.confirmed.add();
         }
         same
+    }
+
+    /// Renders the page after `held`, which is seen current meanwhile for as long as nothing of it is purged: one that is only
+    /// getting old is served without a wait, however long the next one takes.
+    async fn watched(&self, held: &Held, rendering: impl Future<Output = Outcome>) -> Outcome {
+        tokio::pin!(rendering);
+        let watching = async {
+            loop {
+                sleep(self.config.trust().max(LOOK_AGAIN)).await;
+                if !self.is_still_current(held).await {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = &mut rendering => return outcome,
+            () = watching => {}
+        }
+        rendering.await
     }
 
     /// Takes the page that another replica made, or gets the right to make it.

@@ -65,7 +65,7 @@ pub(crate) enum Standing {
     Fresh,
     /// Serve it, and look after it.
     Due,
-    /// Look after it first; serve it if that fails.
+    /// Look after it first; serve it if that fails, or has just failed.
     Late,
     /// Serve it never again.
     Gone,
@@ -117,6 +117,11 @@ impl Held {
 
     pub(crate) fn rests(&self, now: Moment) -> bool {
         now < self.retry.load(Ordering::Relaxed)
+    }
+
+    /// Whether its last render failed, and the next try, which may take as long as `patience`, has not ended since.
+    pub(crate) fn is_failing(&self, now: Moment, patience: Duration) -> bool {
+        now < self.retry.load(Ordering::Relaxed).saturating_add(micros(patience))
     }
 
     pub(crate) fn age(&self, now: Moment) -> Duration {

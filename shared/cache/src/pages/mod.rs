@@ -32,7 +32,8 @@
 //! # Who waits
 //! A page is looked after once at a time in a process, and rendered by one replica at a time: the others wait for the result
 //! for `lease_ms` and render themselves then, so a lease that died with its replica blocks nobody. Readers of a page within its
-//! grace do not wait. Renders are capped, waits are capped, and beyond the caps readers get the page before or
+//! grace do not wait, and within its age it is seen current again and again while its next render takes its time. Where the last
+//! render failed nobody waits for the next: they have the page before, until one succeeds. Renders are capped, waits are capped, and beyond the caps readers get the page before or
 //! [`PageError::Overloaded`].
 
 mod compress;
@@ -184,7 +185,10 @@ impl Pages {
                 self.counters.stale.add();
                 Ok(self.serve(&held, accept, Freshness::Stale))
             }
-            (Some(held), Some(Standing::Late)) if held.rests(asked) => {
+            (Some(held), Some(Standing::Late)) if held.is_failing(asked, self.config.patience()) => {
+                if !held.rests(asked) {
+                    self.look_after(key, tags, Some(Arc::clone(&held)), render);
+                }
                 self.counters.fallback.add();
                 Ok(self.serve(&held, accept, Freshness::Fallback))
             }
