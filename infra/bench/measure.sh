@@ -84,13 +84,13 @@ cpu_end() {
 }
 
 # Runs a client within a bound of time, keeps its output in $said and adds up its CPU. In the foreground, so that a Ctrl-C
-# ends it, too.
-said=
+# ends it, too. What is in client_at comes before it: the core that it is to stay on.
+said= client_at=()
 timed() {
   local limit=$1 status=0 TIMEFORMAT='%3U %3S'
   shift
   said=$scratch/load.out
-  { time timeout --foreground --kill-after 5 "$limit" "$@" >"$said" 2>"$scratch/load.err"; } 2>"$scratch/load.time" || status=$?
+  { time timeout --foreground --kill-after 5 "$limit" "${client_at[@]}" "$@" >"$said" 2>"$scratch/load.err"; } 2>"$scratch/load.time" || status=$?
   cat "$scratch/load.time" >>"$scratch/load.cpu"
   if [ $status != 0 ]; then
     tail -n 20 "$scratch/load.err" "$said" >&2

@@ -96,6 +96,7 @@ pages_apart() {
   orders_while flooded "pages are flooded"
   stop flood TERM
   orders_while after "nobody reads any more"
+  ratio m_orders_flooded_p99_to_alone m.orders.flooded.p99_ms m.orders.alone.p99_ms
   ratio m_orders_flooded_to_alone m.orders.flooded.per_s m.orders.alone.per_s
 
   pages_while idle "nothing else happens"
@@ -108,17 +109,8 @@ pages_apart() {
   done
   pages_while spinning "every core is busy with something else"
   for core in "${spinning[@]}"; do stop "$core" TERM; done
-  # Everything that checkout can do, and more than it can.
-  launch "$shop/orders.log" wrk --threads 1 --connections 64 --duration "$((seconds * 2 + 10))s" --timeout 10s \
-    --script "$root/infra/bench/orders.lua" "http://127.0.0.1:${ports[ingress]}" -- "$api_key" m HOT
-  remember orders "$launched"
-  pages_while saturated "checkout has more orders than it can take"
-  hung=1
-  database_signal STOP
-  pages_while hung "the same, and the database hangs"
-  database_signal CONT
-  hung=
-  stop orders TERM
+  pages_on_their_own_core
+  pages_beside_orders "" ""
   ratio m_reading_spinning_to_idle m.reading.spinning.p99_ms m.reading.idle.p99_ms
   ratio m_reading_saturated_to_spinning m.reading.saturated.p99_ms m.reading.spinning.p99_ms
   ratio m_reading_hung_to_spinning m.reading.hung.p99_ms m.reading.spinning.p99_ms
@@ -128,22 +120,74 @@ pages_apart() {
   ratio m_reading_rate_hung_to_idle m.reading.hung.per_s m.reading.idle.per_s
 }
 
+# The same as if reading had a machine of its own: its readers and the storefront on the first core, everything else on the
+# second. What is left of a difference comes from what they share, and not from who gets the processor.
+pages_on_their_own_core() {
+  local pair
+  if [ "$(nproc)" = 1 ]; then say "  one core: nothing can have its own"; return 0; fi
+  for pair in "${watched[@]}"; do
+    if [ "${pair%:*}" = storefront ]; then pin 0 "${pair##*:}"; else pin 1 "${pair##*:}"; fi
+  done
+  readers_at=(taskset --cpu-list 0) orders_at=(taskset --cpu-list 1)
+  orders_while apart_alone "nobody reads, on a core of their own"
+  flood_start
+  orders_while apart_flooded "pages are flooded, on a core of their own"
+  stop flood TERM
+  pages_while apart_idle "nothing else happens, on a core of their own"
+  pages_beside_orders apart_ ", on a core of their own"
+  readers_at=() orders_at=()
+  for pair in "${watched[@]}"; do pin "0-$(($(nproc) - 1))" "${pair##*:}"; done
+  ratio m_orders_apart_flooded_p99_to_alone m.orders.apart_flooded.p99_ms m.orders.apart_alone.p99_ms
+  ratio m_reading_apart_saturated_to_idle m.reading.apart_saturated.p99_ms m.reading.apart_idle.p99_ms
+  ratio m_reading_apart_hung_to_idle m.reading.apart_hung.p99_ms m.reading.apart_idle.p99_ms
+}
+
+# A process, its threads and all that it started stay on those cores. A child may have ended by then; the process itself not.
+pin() {
+  local child children
+  taskset --all-tasks --cpu-list --pid "$1" "$2" >/dev/null
+  children=$(cat "/proc/$2/task/"*/children)
+  for child in $children; do
+    [ ! -d "/proc/$child" ] || pin "$1" "$child" || [ ! -d "/proc/$child" ]
+  done
+}
+
+# What their clients begin with: a core, where they have one of their own.
+readers_at=() orders_at=()
+# Everything that checkout can do, and more than it can; then with a database that hangs as well.
+pages_beside_orders() {
+  launch "$shop/orders.log" "${orders_at[@]}" wrk --threads 1 --connections 64 --duration "$((seconds * 2 + 10))s" --timeout 10s \
+    --script "$root/infra/bench/orders.lua" "http://127.0.0.1:${ports[ingress]}" -- "$api_key" m HOT
+  remember orders "$launched"
+  pages_while "$1saturated" "checkout has more orders than it can take$2"
+  hung=1
+  database_signal STOP
+  pages_while "$1hung" "the same, and the database hangs$2"
+  database_signal CONT
+  hung=
+  stop orders TERM
+}
+
 orders_while() {
+  client_at=("${orders_at[@]}")
   offer "${ports[ingress]}" "$apart_rate" $((seconds * 2)) 1000
+  client_at=()
   figure "m.orders.$1.per_s" "${offered[per_s]}" orders/s "orders accepted while $2 ($apart_rate/s offered)"
   figure "m.orders.$1.p99_ms" "${offered[p99_ms]}" ms "orders while $2, p99"
 }
 
 flood_start() {
-  launch "$shop/flood.log" wrk --threads 1 --connections 64 --duration "$((seconds * 4 + 60))s" --timeout 10s \
+  launch "$shop/flood.log" "${readers_at[@]}" wrk --threads 1 --connections 64 --duration "$((seconds * 4 + 60))s" --timeout 10s \
     --script "$root/infra/bench/pages.lua" "http://127.0.0.1:${ports[storefront]}" -- flood apart
   remember flood "$launched"
 }
 
 # Some 200 readers a second of one page; what one of them waits.
 pages_while() {
+  client_at=("${readers_at[@]}")
   timed $((seconds + 30)) wrk --threads 1 --connections 4 --duration "${seconds}s" --timeout 10s --latency \
     --script "$root/infra/bench/pages.lua" "http://127.0.0.1:${ports[storefront]}" -- page /products/HOT 20
+  client_at=()
   figure "m.reading.$1.p50_ms" "$(raw p50_ms)" ms "a page while $2, p50"
   figure "m.reading.$1.p99_ms" "$(raw p99_ms)" ms "a page while $2, p99"
   [ "$(raw accepted)" -gt 0 ] || die "no page was answered while $2"

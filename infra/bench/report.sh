@@ -125,9 +125,12 @@ targets() {
   done
   target m.keys.growth_mb '<=' 96 "a million different searches: growth of memory, MB"
   target ratios.m_orders_flooded_to_alone '>=' 0.98 "pages flooded: orders accepted to without"
+  target ratios.m_orders_flooded_p99_to_alone '<=' 1.5 "pages flooded: p99 of an order to without"
+  target ratios.m_orders_apart_flooded_p99_to_alone '<=' 1.5 "the same on a core of its own"
   for run in saturated hung; do
     target "ratios.m_reading_${run}_to_idle" '<=' 1.5 "a page's p99, $run, to idle"
     target "ratios.m_reading_${run}_to_spinning" '<=' 1.5 "a page's p99, $run, to cores that are busy with something else"
+    target "ratios.m_reading_apart_${run}_to_idle" '<=' 1.5 "a page's p99, $run, to idle, on a core of its own"
     target "m.reading.$run.refused" '<=' 0 "a page, $run: errors"
     target "ratios.m_reading_rate_${run}_to_idle" '>=' 0.9 "pages read, $run, to idle"
   done

@@ -121,7 +121,7 @@ classes! {
     PoisonConstraint = "poison-constraint", Roles, span(AT_ONCE, AT_ONCE, 0), CHECKOUT;
     /// Orders on which checkout panics.
     PoisonPanic = "poison-panic", Roles, span(AT_ONCE, AT_ONCE, 0), CHECKOUT;
-    /// An order that takes checkout's process down.
+    /// Orders that take checkout's process down.
     PoisonAbort = "poison-abort", Roles, span(4..=6, 6..=10, 1), CHECKOUT;
     /// RabbitMQ is killed with SIGKILL and started again.
     BrokerKilled = "broker-killed", Broker, span(0..=1, 0..=5, 11), RABBIT;

@@ -21,8 +21,11 @@ use crate::world::{PRICE_MINOR, World};
 pub(super) const PANIC: &str = "failpoint:panic";
 /// That of an order that takes the process down (`failpoint::ABORT`).
 pub(super) const ABORT: &str = "failpoint:abort";
-/// About a hundredth of the orders between two faults of a kind, in a long run at the default rate.
-const MESSAGES: u64 = 180;
+/// A hundredth of the orders between two faults of a kind and some, in a long run at the default rate.
+pub(super) const MESSAGES: u64 = 300;
+/// A hundredth of the orders while such a fault lasts. A hundredth of all would be no test of what stands beside them: each
+/// takes several processes down, and nothing but them would be worked on.
+pub(super) const ABORTS: u64 = 8;
 /// A poisoned message is in the system or it is not: it is tried until it is, whatever else goes on.
 const PATIENCE: Duration = Duration::from_secs(90);
 const TRY_EVERY: Duration = Duration::from_millis(500);
