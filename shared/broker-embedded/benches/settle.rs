@@ -13,7 +13,9 @@ use futures::future::join_all;
 use model::Message;
 use tokio::runtime::Runtime;
 
-const BATCH: u16 = 128;
+/// Messages of a batch, and deliveries ahead of their settlement: what checkout has by default.
+const BATCH: u16 = 500;
+const PREFETCH: u16 = 1_024;
 const KEY: &str = "bench";
 const BODY_BYTES: usize = 1_024;
 
@@ -30,7 +32,7 @@ fn main() {
     let spec = QueueSpec { name: queue.clone(), retry_delays: vec![Duration::from_secs(1)] };
     let topology = Topology::default().with_queue(&exchange, spec, [KEY]);
     runtime.block_on(broker.declare(&topology)).expect("it declares");
-    let mut deliveries = runtime.block_on(broker.subscribe(&queue, BATCH)).expect("it subscribes");
+    let mut deliveries = runtime.block_on(broker.subscribe(&queue, PREFETCH)).expect("it subscribes");
 
     let mut group = criterion.benchmark_group("embedded");
     group.throughput(Throughput::Elements(u64::from(BATCH)));

@@ -100,7 +100,7 @@ impl Settler for Settling {
     fn settle(self: Box<Self>, message: &Message, how: Settle) -> BoxFuture<'_, Result<(), SettleError>> {
         Box::pin(async move {
             match how {
-                // Durable with the next commit, which nobody has to wait for: an ack that a kill undoes means that
+                // Durable with the next commit, which nobody waits for (`gather.rs`): an ack that a kill undoes means that
                 // the message comes again.
                 Settle::Ack => self.send(Command::Ack(self.ticket)),
                 Settle::Requeue => self.send(Command::Release(self.ticket)),

@@ -101,7 +101,8 @@ impl Writer {
     ) -> Result<(), BrokerError> {
         let id = self.id_of(name)?;
         if let Some(queue) = self.queues.get_mut(&id) {
-            queue.add_consumer(Consumer { id: self.next_consumer, credit: usize::from(prefetch), deliveries });
+            let prefetch = usize::from(prefetch);
+            queue.add_consumer(Consumer { id: self.next_consumer, prefetch, credit: prefetch, deliveries });
             self.next_consumer += 1;
         }
         Ok(())

@@ -13,6 +13,12 @@ const APPLICATION_ID: i32 = 0x4d49_4c4c;
 /// The layout that [`SCHEMA`] makes.
 const VERSION: i32 = 1;
 
+/// How long the log becomes before a commit folds it into the file, pages of 4 KiB: 32 MB. `SQLite`'s own 1,000 are
+/// a few thousand messages, and each time publishers wait for two more syncs; a page that messages have used one after the other
+/// meanwhile is then written into the file once. Pages in the log are no memory but for a few bytes each, and what a kill leaves
+/// of it is read through once when the file is opened again.
+const CHECKPOINT_PAGES: u32 = 8_000;
+
 /// `message.key` is a [`crate::key::Key`]. `queue.handed_to` is the highest place that was handed out since the file
 /// was opened: what is left at or below it after a kill may have been seen by a consumer.
 const SCHEMA: &str = "
@@ -100,7 +106,8 @@ fn configure(connection: &Connection, config: &Config) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let kibibytes = i64::try_from(config.cache_bytes / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "cache_size", -kibibytes.max(1024))?;
-    // A log that a burst made large is cut back once it is folded into the file.
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // A log that a burst made large is cut back once it is folded into the file; one of that many pages is not.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(64);
     // Takes the lock now; reading alone would wait until the first write.
@@ -157,5 +164,7 @@ mod tests {
         assert_eq!(text("locking_mode"), "exclusive");
         let full = connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(full, 2, "FULL");
+        let pages = connection.pragma_query_value(None, "wal_autocheckpoint", |row| row.get::<_, u32>(0)).unwrap();
+        assert_eq!(pages, CHECKPOINT_PAGES);
     }
 }

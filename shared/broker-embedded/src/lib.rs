@@ -7,11 +7,13 @@
 //!
 //! # Guarantees
 //! - **A publish that returned `Ok` is on the disk**: the commit that holds it has been synced (WAL, `synchronous=FULL`).
-//!   One fsync serves everyone who waits for it, so the rate grows with the number of publishers.
+//!   One fsync serves everyone who waits for it, so the rate grows with the number of publishers. Where several were answered
+//!   at once, as many are awaited for 0.3 ms, so that they share the next one too; one that publishes alone waits for nobody.
 //! - **Delivery is at least once.** What was handed out is noted in the file before it is sent, in the same commit that
 //!   is due anyway: after a kill it comes back with `redelivered` set and its delivery counted, which is how a message
 //!   that takes the process down with it is found out. A dropped delivery goes back to its old place.
-//! - **Settling an ack does not wait for the disk.** It becomes durable with the next commit, within milliseconds; an ack
+//! - **Settling an ack does not wait for the disk.** It becomes durable with the next commit. Acks alone wait up to 3 ms for
+//!   something to share it with, unless a consumer has room for a quarter of its prefetch and messages wait for it. An ack
 //!   that a kill overtakes means that the message comes again. Retry and park do wait: they are one transaction with the
 //!   removal of the original, so there is no moment with two copies or none.
 //! - **A backlog costs disk, not memory.** Queues remember positions; bodies are read when they are handed out. Space of
@@ -34,6 +36,7 @@ mod config;
 mod declare;
 mod embedded;
 mod file;
+mod gather;
 mod hand_out;
 mod key;
 mod queue;

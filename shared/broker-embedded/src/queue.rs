@@ -15,8 +15,16 @@ use crate::store::Extent;
 /// A subscription and how much more it takes.
 pub(crate) struct Consumer {
     pub(crate) id: ConsumerId,
+    pub(crate) prefetch: usize,
     pub(crate) credit: usize,
     pub(crate) deliveries: mpsc::Sender<Delivery>,
+}
+
+impl Consumer {
+    /// Whether a quarter of its prefetch is free: always, where it has nothing in hand.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.credit >= (self.prefetch / 4).max(1)
+    }
 }
 
 pub(crate) struct Queue {
@@ -128,7 +136,7 @@ mod tests {
         let mut receivers = Vec::new();
         for (id, credit) in (0..).zip(credits) {
             let (deliveries, receiver) = mpsc::channel(1);
-            queue.add_consumer(Consumer { id, credit: *credit, deliveries });
+            queue.add_consumer(Consumer { id, prefetch: *credit, credit: *credit, deliveries });
             receivers.push(receiver);
         }
         (queue, receivers)

@@ -45,7 +45,6 @@ impl From<rusqlite::Error> for Failure {
 pub(crate) struct Turn {
     publishes: Vec<PublishBatch>,
     outcomes: Vec<Outcomes>,
-    acked: Vec<Key>,
     moves: Vec<Move>,
     /// Messages that came to a queue, with the first place that they took.
     pub(crate) arrived: BTreeMap<QueueId, Arrived>,
@@ -81,11 +80,7 @@ impl Turn {
     fn admit(&mut self, writer: &mut Writer, command: Command) {
         match command {
             Command::Publish(batch) => self.publishes.push(batch),
-            Command::Ack(ticket) => {
-                if release(writer, ticket).is_some() {
-                    self.acked.push(ticket.key);
-                }
-            }
+            Command::Ack(ticket) => acknowledge(writer, ticket),
             Command::Release(ticket) => {
                 if let Some(handed_out) = release(writer, ticket) {
                     put_back(writer, ticket.key, handed_out);
@@ -108,7 +103,7 @@ impl Turn {
 
     fn write(&mut self, writer: &mut Writer) -> Result<(), Failure> {
         writer.store.begin()?;
-        for key in writer.unwritten.iter().chain(&self.acked) {
+        for key in &writer.unwritten {
             writer.store.delete(*key)?;
         }
         self.write_moves(writer)?;
@@ -235,6 +230,7 @@ impl Turn {
 
     /// The commit returned: memory follows, and everyone hears of it.
     fn confirm(mut self, writer: &mut Writer) {
+        let removed = !writer.unwritten.is_empty();
         writer.unwritten.clear();
         let timetable_changed = !self.delayed.is_empty();
         for (id, arrived) in &self.arrived {
@@ -257,9 +253,12 @@ impl Turn {
             };
             drop(moved.reply.send(outcome));
         }
+        if !self.publishes.is_empty() {
+            writer.crowd = self.publishes.len();
+        }
         answer(std::mem::take(&mut self.publishes), std::mem::take(&mut self.outcomes));
-        writer.may_have_free_pages |= !self.acked.is_empty();
-        if !self.acked.is_empty() || !self.arrived.is_empty() {
+        writer.may_have_free_pages |= removed;
+        if removed || !self.arrived.is_empty() {
             writer.measure();
         }
         if timetable_changed {
@@ -268,7 +267,8 @@ impl Turn {
         self.deliver(writer);
     }
 
-    /// The transaction did not take place: what was to leave a queue is still there.
+    /// The transaction did not take place: what was to leave a queue is still there. What was acked stays among the unwritten:
+    /// its effect is committed elsewhere, and it is removed as soon as that can be written.
     fn undo(mut self, writer: &mut Writer, failure: Failure) {
         let (error, outcome) = match failure {
             Failure::Before(error) => {
@@ -278,8 +278,6 @@ impl Turn {
             Failure::AtCommit(error) => (error, PublishError::Unknown),
         };
         writer.block(&error);
-        // Their effects are committed elsewhere: they are removed as soon as that can be written.
-        writer.unwritten.append(&mut self.acked);
         for moved in std::mem::take(&mut self.moves) {
             put_back(writer, moved.key, moved.handed_out);
             drop(moved.reply.send(Err(SettleError::Requeued(error.to_string()))));
@@ -299,6 +297,13 @@ fn answer(publishes: Vec<PublishBatch>, outcomes: Vec<Outcomes>) {
         drop(permit);
         // Nobody may wait for it any more; the messages are stored all the same.
         drop(batch.reply.send(outcomes));
+    }
+}
+
+/// Ends a hand-out for good: the next transaction removes the message.
+pub(crate) fn acknowledge(writer: &mut Writer, ticket: Ticket) {
+    if release(writer, ticket).is_some() {
+        writer.unwritten.push(ticket.key);
     }
 }
 

@@ -1,9 +1,9 @@
-//! The one thread that owns the file. It takes whatever was asked for meanwhile, does it in one transaction, and answers
-//! once the commit returned: so many callers share one fsync, and no state is shared between threads.
+//! The one thread that owns the file. It takes whatever was asked for meanwhile (`gather.rs`), does it in one transaction,
+//! and answers once the commit returned: so many callers share one fsync, and no state is shared between threads.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use broker::QueueName;
@@ -20,12 +20,8 @@ use crate::turn::Turn;
 
 /// How long publishes are refused after the file could not be written, before one is tried again.
 const BLOCKED_FOR: Duration = Duration::from_secs(1);
-/// How long nothing has to happen before space is given back to the file system.
-const IDLE: Duration = Duration::from_secs(1);
 /// Free pages worth giving back (16 MiB of 4 KiB pages), and how many go at once, so that a publish waits little.
 const FREE_PAGES: i64 = 4_096;
-/// The longest wait for a due time, because the machine's clock may be set.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 pub(crate) struct Writer {
     pub(crate) store: Store,
@@ -38,8 +34,12 @@ pub(crate) struct Writer {
     pub(crate) next_consumer: ConsumerId,
     /// For the deliveries.
     pub(crate) to_self: Sender<Command>,
-    /// Settled messages whose removal could not be written yet.
+    /// Settled messages whose removal is not written yet.
     pub(crate) unwritten: Vec<Key>,
+    /// Until when acks may wait for something else to be written; none where none waits.
+    pub(crate) acks_due: Option<Instant>,
+    /// How many publishes the last turn that had any answered.
+    pub(crate) crowd: usize,
     /// When the first delayed message is due, milliseconds since 1970.
     pub(crate) next_due: Option<i64>,
     pub(crate) used_bytes: u64,
@@ -68,6 +68,8 @@ impl Writer {
             router: Router::default(),
             next_consumer: 0,
             unwritten: Vec::new(),
+            acks_due: None,
+            crowd: 0,
             next_due: None,
             used_bytes: 0,
             more: false,
@@ -90,47 +92,7 @@ impl Writer {
         self.close();
     }
 
-    /// Everything that was asked for, after a wait for the first of it; nothing where the wait was for a due time.
-    fn collect(&mut self, commands: &Receiver<Command>) -> Vec<Command> {
-        let mut batch = Vec::new();
-        let mut next = if self.more { commands.try_recv().ok() } else { self.wait(commands) };
-        while let Some(command) = next {
-            let last = matches!(command, Command::Close);
-            batch.push(command);
-            if last || batch.len() >= self.config.max_commit_commands {
-                break;
-            }
-            next = commands.try_recv().ok();
-        }
-        self.unblock_in_time();
-        batch
-    }
-
-    fn wait(&mut self, commands: &Receiver<Command>) -> Option<Command> {
-        let until_due = self.next_due.map(|due| {
-            let left = due.saturating_sub(self.clock.now().timestamp_millis());
-            Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        });
-        // While blocked, what is due waits too: writing it would fail.
-        let until_due = match self.blocked_until {
-            Some(until) => until.saturating_duration_since(Instant::now()),
-            None => until_due.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT),
-        };
-        let idle = self.may_have_free_pages && IDLE < until_due;
-        match commands.recv_timeout(if idle { IDLE } else { until_due }) {
-            Ok(command) => Some(command),
-            Err(RecvTimeoutError::Timeout) => {
-                if idle {
-                    self.give_back_space();
-                }
-                None
-            }
-            // Not reached: this thread holds a sender. Should it be, nobody can ask for anything any more.
-            Err(RecvTimeoutError::Disconnected) => Some(Command::Close),
-        }
-    }
-
-    fn give_back_space(&mut self) {
+    pub(crate) fn give_back_space(&mut self) {
         let given = self.store.free_pages().and_then(|free| {
             self.may_have_free_pages = free > FREE_PAGES;
             if self.may_have_free_pages { self.store.give_back(FREE_PAGES) } else { Ok(()) }
@@ -151,7 +113,7 @@ impl Writer {
         self.shared.block(format!("its file could not be written: {error}"));
     }
 
-    fn unblock_in_time(&mut self) {
+    pub(crate) fn unblock_in_time(&mut self) {
         if self.blocked_until.is_some_and(|until| until <= Instant::now()) {
             self.blocked_until = None;
             self.shared.unblock();
