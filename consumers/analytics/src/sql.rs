@@ -52,7 +52,7 @@ impl Column {
 }
 
 /// `{before} (the rows) {after}`: on `PostgreSQL` one statement over `UNNEST`, whose rows are taken in the order given,
-/// so that sorted rows are locked in that order by everybody; on SQLite chunks of `VALUES`.
+/// so that sorted rows are locked in that order by everybody; on SQLite chunks of `VALUES`, of few sizes.
 pub(crate) async fn with_rows(
     tx: &Transaction,
     db: &Database,
@@ -71,11 +71,9 @@ pub(crate) async fn with_rows(
         return tx.query_all_raw(db.statement(sql, arrays)).await;
     }
     let mut answers = Vec::new();
-    let chunk = bind::sqlite_chunk(columns.len());
-    for start in (0..rows).step_by(chunk) {
-        let end = (start + chunk).min(rows);
-        let sql = format!("{before} VALUES {} {after}", bind::values_sql(end - start, columns.len()));
-        let values = (start..end).flat_map(|row| columns.iter().map(move |column| column.value(row)));
+    for cut in bind::sqlite_cuts(rows, columns.len()) {
+        let sql = format!("{before} VALUES {} {after}", bind::values_sql(cut.len(), columns.len()));
+        let values = cut.flat_map(|row| columns.iter().map(move |column| column.value(row)));
         answers.extend(tx.query_all_raw(db.statement(sql, values)).await?);
     }
     Ok(answers)

@@ -133,10 +133,10 @@ impl Parking {
                 }
             }
             Backend::Sqlite => {
-                for chunk in arrivals.chunks(bind::sqlite_chunk(COLUMN_COUNT)) {
-                    let values = bind::values_sql(chunk.len(), COLUMN_COUNT);
+                for cut in bind::sqlite_cuts(arrivals.len(), COLUMN_COUNT) {
+                    let values = bind::values_sql(cut.len(), COLUMN_COUNT);
                     let sql = format!("INSERT INTO parked_messages ({COLUMNS}) VALUES {values} {conflict}");
-                    let binds = chunk.iter().flat_map(|arrival| self.binds(arrival));
+                    let binds = arrivals[cut].iter().flat_map(|arrival| self.binds(arrival));
                     for row in tx.query_all_raw(self.database.statement(sql, binds)).await? {
                         keys.insert(row.try_get("", "message_id")?);
                     }

@@ -13,6 +13,24 @@ use tokio::time::timeout;
 use crate::config::DatabaseConfig;
 use crate::error::Error;
 
+/// Pages that the one connection which writes a SQLite file keeps in memory, KiB. A batch of 500 orders changes more than
+/// 1,500 pages, as ids of orders are digests and lie anywhere; SQLite's own 2 MB hold 500. What does not fit goes into the log
+/// before the commit, and is read from there again. Taken as it is needed, once for each database; readers keep 2 MB each.
+const SQLITE_CACHE_KIB: u32 = 16 << 10;
+
+/// How long SQLite's log becomes before a commit folds it into the file, pages of 4 KiB: 32 MB. SQLite's own 1,000 are a few
+/// batches, and each time the commit waits for two more syncs and writes the same pages again. Pages in the log are no memory.
+/// What a kill leaves of it is read through once when the file is opened again.
+const SQLITE_CHECKPOINT_PAGES: u32 = 8_000;
+
+/// A log that a long read has kept from being folded in is cut back to this afterwards, bytes. More than
+/// [`SQLITE_CHECKPOINT_PAGES`] take, so that the usual log is written over and not cut and grown again.
+const SQLITE_LOG_LIMIT: u32 = 64 << 20;
+
+/// Statements that the connection which writes keeps compiled; sqlx's own 100 are fewer than the texts of all roles in one
+/// process, of which [`bind::sqlite_cuts`](crate::bind::sqlite_cuts) makes ten for each statement.
+const SQLITE_STATEMENTS: usize = 512;
+
 /// What a database is reached through.
 pub(crate) struct Pools {
     pub(crate) write: DatabaseConnection,
@@ -100,8 +118,14 @@ pub(crate) fn sqlite(name: &str, config: &DatabaseConfig) -> Result<Pools, Error
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true);
+    let writer = options
+        .clone()
+        .statement_cache_capacity(SQLITE_STATEMENTS)
+        .pragma("cache_size", format!("-{SQLITE_CACHE_KIB}"))
+        .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES.to_string())
+        .pragma("journal_size_limit", SQLITE_LOG_LIMIT.to_string());
     let write: SqlitePoolOptions = pool(config);
-    let write = write.max_connections(1).idle_timeout(None).max_lifetime(None).connect_lazy_with(options.clone());
+    let write = write.max_connections(1).idle_timeout(None).max_lifetime(None).connect_lazy_with(writer);
     let read: SqlitePoolOptions = pool(config);
     let read = read.max_connections(config.max_connections - 1).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Pools {

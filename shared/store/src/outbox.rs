@@ -99,10 +99,10 @@ pub async fn insert(database: &Database, tx: &Transaction, rows: &[Outgoing]) ->
             tx.execute_raw(database.statement(sql, arrays(rows))).await?;
         }
         Backend::Sqlite => {
-            for chunk in rows.chunks(bind::sqlite_chunk(COLUMN_COUNT)) {
-                let values = bind::values_sql(chunk.len(), COLUMN_COUNT);
+            for cut in bind::sqlite_cuts(rows.len(), COLUMN_COUNT) {
+                let values = bind::values_sql(cut.len(), COLUMN_COUNT);
                 let sql = format!("INSERT INTO outbox ({COLUMNS}) VALUES {values}");
-                tx.execute_raw(database.statement(sql, chunk.iter().flat_map(Outgoing::binds))).await?;
+                tx.execute_raw(database.statement(sql, rows[cut].iter().flat_map(Outgoing::binds))).await?;
             }
         }
     }
@@ -218,9 +218,9 @@ impl Claim<'_> {
             rows.iter().map(|row| row.id).partition(|id| confirmed.contains(id));
         let tx = database.begin().await?;
         for (sql, ids) in [("DELETE FROM outbox", done), ("UPDATE outbox SET claimed_until = NULL", back)] {
-            for chunk in ids.chunks(bind::sqlite_chunk(1)) {
-                let sql = format!("{sql} WHERE id IN {}", bind::values_sql(1, chunk.len()));
-                tx.execute_raw(database.statement(sql, chunk.iter().map(|id| id.as_uuid().into()))).await?;
+            for cut in bind::sqlite_cuts(ids.len(), 1) {
+                let sql = format!("{sql} WHERE id IN {}", bind::values_sql(1, cut.len()));
+                tx.execute_raw(database.statement(sql, ids[cut].iter().map(|id| id.as_uuid().into()))).await?;
             }
         }
         tx.commit().await

@@ -1,6 +1,6 @@
 //! Rows on their way into a statement, so that the rest of the SQL is the same on both databases: the statement reads
 //! them from `r`. PostgreSQL gets each column as one array (`UNNEST`: one plan whatever the batch's size, and no limit of
-//! 65,535 binds); SQLite gets `VALUES`, in chunks of as many binds as it takes.
+//! 65,535 binds); SQLite gets `VALUES`, in chunks of few sizes, so that it compiles few texts ([`bind::sqlite_cuts`]).
 
 use sea_orm::sea_query::{ArrayType, ValueType};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
@@ -89,13 +89,10 @@ impl Rows {
         let mut columns: Vec<_> = self.columns.into_iter().map(|column| column.values.into_iter()).collect();
         // Transposed: VALUES is written row by row.
         let mut cells = (0..height).flat_map(|_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>());
-        let rows_at_once = bind::sqlite_chunk(width);
-        (0..height)
-            .step_by(rows_at_once)
-            .map(|start| {
-                let rows = rows_at_once.min(height - start);
-                let values: Vec<Value> = cells.by_ref().take(rows * width).collect();
-                let table = bind::values_sql(rows, width);
+        bind::sqlite_cuts(height, width)
+            .map(|cut| {
+                let values: Vec<Value> = cells.by_ref().take(cut.len() * width).collect();
+                let table = bind::values_sql(cut.len(), width);
                 Statement::from_sql_and_values(backend, format!("WITH r ({names}) AS (VALUES {table}) {sql}"), values)
             })
             .collect()
@@ -104,6 +101,8 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn rows(height: i64) -> Rows {
@@ -134,6 +133,13 @@ mod tests {
             .collect();
         let expected: Vec<Value> = (0..40_000_i64).flat_map(|n| [n.into(), n.to_string().into()]).collect();
         assert_eq!(values, expected);
+    }
+
+    #[test]
+    fn batches_of_all_sizes_have_ten_texts_on_sqlite() {
+        let statements = (1..=600).flat_map(|height| rows(height).statements(DbBackend::Sqlite, "SELECT a FROM r"));
+        let texts: BTreeSet<String> = statements.map(|statement| statement.sql).collect();
+        assert_eq!(texts.len(), 10);
     }
 
     #[test]

@@ -34,6 +34,19 @@ async fn writers_of_several_processes_take_turns_and_none_is_turned_away() {
 }
 
 #[tokio::test]
+async fn the_connection_that_writes_a_file_has_room_for_a_large_transaction() {
+    let home = Home::file();
+    let database = home.open();
+    let tx = database.begin().await.unwrap();
+    for (setting, expected) in
+        [("cache_size", -16_384), ("wal_autocheckpoint", 8_000), ("journal_size_limit", 64 << 20)]
+    {
+        let row = tx.query_one_raw(database.statement(format!("PRAGMA {setting}"), [])).await.unwrap().unwrap();
+        assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), expected, "{setting}");
+    }
+}
+
+#[tokio::test]
 async fn a_read_does_not_wait_for_open_transactions() {
     for home in Home::both().await {
         let database = home.migrated().await;
