@@ -21,7 +21,7 @@ section_c() {
   rabbit_api PUT vhosts/bench-raw
   rabbit_api PUT permissions/bench-raw/millpond '{"configure":".*","write":".*","read":".*"}'
   timed $((seconds * 10 + 60)) "$examples/raw_amqp" consume "$MILLPOND_TEST_AMQP_URL/bench-raw" $((seconds * 20000))
-  figure c.consume.per_s "$(raw per_s)" messages/s "raw lapin, consumption, one ack for every 128"
+  figure c.consume.per_s "$(raw per_s)" messages/s "raw lapin, consumption, one ack for every 500"
   rabbit_api DELETE vhosts/bench-raw
   server_sql 'CREATE DATABASE "bench-raw"'
   for batch in 128 500; do

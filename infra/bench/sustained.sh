@@ -1,5 +1,7 @@
 # shellcheck shell=bash
-# Section e: the highest constant rate at which nothing piles up, with every role at work. Part of ../bench.sh.
+# Section e: the highest constant rate at which nothing piles up, with every role at work that an order passes or that shows
+# it: parker and ops do not run, and no page events come in. On embedded parts (section g) `all` runs, with every role in it.
+# Part of ../bench.sh.
 #
 # The ingress stamps an order, the database stamps its row, and analytics the outcome that came back by outbox, relay and
 # queue. So the database tells afterwards how many orders, and how many outcomes, waited at any moment of the run: exact,

@@ -4,7 +4,7 @@
 //! ```text
 //! raw_amqp publish AMQP_URL WINDOW SECONDS   confirmed publishes, WINDOW of them awaited at once
 //! raw_amqp pace AMQP_URL PER_S SECONDS       confirmed publishes at a constant rate, an open loop
-//! raw_amqp consume AMQP_URL MESSAGES         a backlog of MESSAGES, prefetch 512, one ack for every 128
+//! raw_amqp consume AMQP_URL MESSAGES         a backlog of MESSAGES, prefetch 1,024, one ack for every 500
 //! ```
 //!
 //! Bodies have 1,024 bytes. Prints `messages N` and `per_s N`, and with `pace` also `p50_ms N` and `p99_ms N`; a publish that is not confirmed is an error. The queue is

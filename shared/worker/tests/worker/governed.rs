@@ -1,6 +1,8 @@
 //! Workers on a database with a budget: what they write together, second by second.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use events::DecodeError;
 use flow::{Budget, Rank};
@@ -45,9 +47,7 @@ impl Home {
     }
 
     /// What one more consumer is given; on a server, in a process of its own.
-    fn governed(&self, budget: &str) -> (Arc<Database>, Arc<Governor>) {
-        // Commits are not judged here: a machine that compiles beside the tests is slow.
-        let settings = GovernorConfig { adaptive: false, look_ms: 50, ..GovernorConfig::default() };
+    fn governed(&self, budget: &str, settings: GovernorConfig) -> (Arc<Database>, Arc<Governor>) {
         let new = || {
             let database = self.open(budget);
             (Arc::clone(&database), Arc::new(Governor::new(database, settings)))
@@ -80,6 +80,8 @@ async fn number(database: &Database, sql: &str) -> i64 {
 /// Writes rows with the database's time.
 struct Writer {
     database: Arc<Database>,
+    /// What it says of its commits; 0: nothing.
+    commit_ms: AtomicU64,
 }
 
 impl Handler for Writer {
@@ -103,7 +105,9 @@ impl Handler for Writer {
             tx.commit().await
         };
         write.await.map_err(|error: sea_orm::DbErr| BatchError::Infrastructure(error.to_string()))?;
-        Ok(Handled { verdicts: vec![Verdict::Done; batch.len()], rows, commit: None })
+        let commit_ms = self.commit_ms.load(Ordering::Relaxed);
+        let commit = (commit_ms > 0).then(|| Duration::from_millis(commit_ms));
+        Ok(Handled { verdicts: vec![Verdict::Done; batch.len()], rows, commit })
     }
 
     async fn probe(&self) -> Result<(), String> {
@@ -114,18 +118,33 @@ impl Handler for Writer {
 /// A consumer at work.
 struct Consumer {
     running: Running,
+    handler: Arc<Writer>,
     governor: Arc<Governor>,
     name: &'static str,
 }
 
 impl Consumer {
     fn start(site: &Site, home: &Home, budget: &str, rank: Rank, name: &'static str) -> Self {
-        let (database, governor) = home.governed(budget);
+        // Commits are not judged: a machine that compiles beside the tests is slow.
+        let settings = GovernorConfig { adaptive: false, look_ms: 50, ..GovernorConfig::default() };
+        Self::start_with(site, home.governed(budget, settings), rank, name)
+    }
+
+    fn start_with(
+        site: &Site,
+        (database, governor): (Arc<Database>, Arc<Governor>),
+        rank: Rank,
+        name: &'static str,
+    ) -> Self {
         let seat = Some(governor.seat(rank, name));
-        let handler = Arc::new(Writer { database });
+        let handler = Arc::new(Writer { database, commit_ms: AtomicU64::new(0) });
         let config = Config { prefetch: 512, batch: 64, handle_timeout_ms: 30_000, ..config() };
         let running = start_seated(site.broker.clone(), &handler, &breaker(), seat, config);
-        Self { running, governor, name }
+        Self { running, handler, governor, name }
+    }
+
+    fn say_of_commits(&self, ms: u64) {
+        self.handler.commit_ms.store(ms, Ordering::Relaxed);
     }
 
     fn seat(&self) -> SeatSnapshot {
@@ -227,6 +246,41 @@ async fn a_budget_written_into_the_database_reaches_running_workers_and_goes_aga
         eventually("no budget", async || consumer.seat().budget.is_unlimited()).await;
         backlog(&site, 200).await;
         eventually("work without a budget", async || consumer.running.stats.snapshot().handled == 400).await;
+        consumer.running.stop().await;
+    }
+}
+
+/// The handler says what its commits took, so that it is not about the machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn less_is_given_out_while_commits_are_slow_and_everything_again_once_they_are_not() {
+    for home in Home::both().await {
+        let site = Site::new().await;
+        home.migrated().await;
+        // More than the budget allows in any time that the test could take.
+        backlog(&site, 4_000).await;
+        let settings = GovernorConfig {
+            renew_ms: 20,
+            lease_ms: 30_000,
+            lower_to: 0.5,
+            raise_per_s: 1.0,
+            ..GovernorConfig::default()
+        };
+        let consumer = Consumer::start_with(&site, home.governed(BUDGET, settings), Rank::Checkout, "checkout");
+        consumer.say_of_commits(5);
+        eventually("good times to be known", async || consumer.seat().commit_baseline_ms.is_some()).await;
+        assert!(consumer.seat().factor > 0.999, "nothing was slow yet");
+        consumer.say_of_commits(500);
+        eventually("less to be given out", async || {
+            let seat = consumer.seat();
+            seat.factor < 0.6 && seat.rows_per_s.is_some_and(|rows| rows < 600.0)
+        })
+        .await;
+        consumer.say_of_commits(5);
+        eventually("everything to be given out again", async || {
+            let seat = consumer.seat();
+            seat.factor > 0.999 && seat.rows_per_s.is_some_and(|rows| rows > 999.0)
+        })
+        .await;
         consumer.running.stop().await;
     }
 }
