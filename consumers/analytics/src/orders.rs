@@ -64,8 +64,8 @@ impl Outcome {
     fn taken_back(&self) -> Option<String> {
         match self {
             Self::Confirmed(_) | Self::Rejected(_) => None,
-            Self::Released(_) => Some("release".to_owned()),
-            Self::Refunded(order) => Some(format!("refund/{}", order.reference)),
+            Self::Released(_) => Some(OrderReleased::TAKES_BACK.to_owned()),
+            Self::Refunded(order) => Some(order.takes_back()),
         }
     }
 

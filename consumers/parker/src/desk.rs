@@ -13,15 +13,21 @@ use sea_orm::{ConnectionTrait as _, DbErr, Value};
 use serde::{Deserialize, Serialize};
 use service::metrics::Metrics;
 use store::{Database, Databases, Transaction};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::homes::Homes;
+use crate::members::{self, Messages, Page};
 use crate::meters;
 use crate::row;
 use crate::run::Error;
 use crate::view::{self, Listing, Shown, Silent};
 
+/// What nobody has decided about.
+const OPEN: &str = "'open'";
+/// What is to be replayed.
+const REPLAYING: &str = "'replaying'";
 /// The longest reason for a discard, in bytes.
 const MAX_REASON: usize = 500;
 
@@ -41,7 +47,8 @@ pub struct Selection {
     /// Of this group's reason, as the listing writes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Every open message. Said, and not the meaning of an empty selection: nobody replays everything by a typing error.
+    /// Every message that the action is for. Said, and not the meaning of an empty selection: nobody replays everything by a
+    /// typing error.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
 }
@@ -49,7 +56,7 @@ pub struct Selection {
 /// What an operator did, for the audit trail.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Deed {
-    /// `parked.replay` or `parked.discard`.
+    /// `parked.replay`, `parked.stop` or `parked.discard`.
     pub action: &'static str,
     /// Who.
     pub operator: String,
@@ -113,23 +120,19 @@ impl Desk {
     /// The groups of what is parked and not ended, the latest first, at most `limit` for each database. A database that does
     /// not answer within `patience` is named in the listing.
     pub async fn list(&self, selection: &Selection, limit: u32, patience: Duration) -> Listing {
-        let mut listing = Listing::default();
         let databases = self.databases(selection);
         let looks = databases.iter().map(|database| timeout(patience, view::groups(database, selection, limit)));
-        for (database, looked) in databases.iter().zip(join_all(looks).await) {
-            let why = match looked {
-                Ok(Ok(groups)) => {
-                    listing.groups.extend(groups);
-                    continue;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_elapsed) => format!("no answer within {} ms", patience.as_millis()),
-            };
-            tracing::warn!(store.database = database.name(), why, "parked messages can't be listed");
-            listing.silent.push(Silent { database: database.name().to_owned(), why });
-        }
-        listing.groups.sort_by_key(|group| Reverse(group.last_parked_at));
-        listing
+        let (mut groups, silent) = answers(&databases, join_all(looks).await, patience);
+        groups.sort_by_key(|group| Reverse(group.last_parked_at));
+        Listing { groups, silent }
+    }
+
+    /// The selected messages one by one. A database that does not answer within `patience` is named in the listing.
+    pub async fn messages(&self, selection: &Selection, page: &Page, patience: Duration) -> Messages {
+        let databases = self.databases(selection);
+        let looks = databases.iter().map(|database| timeout(patience, members::of(database, selection, page)));
+        let (messages, silent) = answers(&databases, join_all(looks).await, patience);
+        page.of(messages, silent)
     }
 
     /// One message, with a redacted sample; none where there is none.
@@ -157,7 +160,7 @@ impl Desk {
         operator: &str,
         audit: &dyn Audit,
     ) -> Result<u64, DeskError> {
-        let states = states(selection, "'open', 'replayed', 'discarded'")?;
+        let states = states(selection, "'open', 'replayed', 'discarded'", OPEN)?;
         let pace_us = self.config.pace(per_second).map_err(DeskError::Invalid)?;
         let rate = per_second.unwrap_or(self.config.replay_per_s);
         let mut asked = 0;
@@ -165,7 +168,7 @@ impl Desk {
             let replay = EventId::new(&*self.clock).as_uuid();
             let work = async {
                 let tx = database.begin().await?;
-                let (chosen, mut binds) = chosen(selection, &states, 2);
+                let (chosen, mut binds) = chosen(selection, states, 2);
                 binds.insert(0, replay.into());
                 let sql = format!(
                     "UPDATE parked_messages SET state = 'replaying', replay_id = $1, claimed_until = NULL, \
@@ -193,6 +196,40 @@ impl Desk {
         Ok(asked)
     }
 
+    /// Takes the selected messages out of the replay that they are a part of: they are open again, and a replay of which none
+    /// is left is over. What a parker just claimed may be on its way nevertheless; its row closes once its effect exists.
+    /// Gives how many.
+    ///
+    /// # Errors
+    /// [`DeskError`]; databases that did their part before have done it.
+    pub async fn stop(&self, selection: &Selection, operator: &str, audit: &dyn Audit) -> Result<u64, DeskError> {
+        let states = states(selection, REPLAYING, REPLAYING)?;
+        let mut stopped = 0;
+        for database in self.databases(selection) {
+            let work = async {
+                let tx = database.begin().await?;
+                let (chosen, binds) = chosen(selection, states, 1);
+                let sql = format!(
+                    "UPDATE parked_messages SET state = 'open', replay_id = NULL, claimed_until = NULL WHERE {chosen}"
+                );
+                let messages = tx.execute_raw(database.statement(sql, binds)).await?.rows_affected();
+                if messages == 0 {
+                    tx.rollback().await?;
+                    return Ok(0);
+                }
+                let sql = "DELETE FROM parked_replays WHERE NOT EXISTS (SELECT 1 FROM parked_messages \
+                           WHERE replay_id = parked_replays.id AND state = 'replaying')";
+                tx.execute_raw(database.statement(sql, [])).await?;
+                let deed = deed("parked.stop", operator, selection, messages, "open again".to_owned());
+                audit.record(&database, &tx, &deed).await?;
+                tx.commit().await?;
+                Ok(messages)
+            };
+            stopped += work.await.map_err(in_database(&database))?;
+        }
+        Ok(stopped)
+    }
+
     /// Discards the selected messages: of the one, also where it is replayed or to be; of a group or of all, those that are
     /// open. They are kept for a while, and the one can be replayed yet. Gives how many.
     ///
@@ -205,7 +242,7 @@ impl Desk {
         operator: &str,
         audit: &dyn Audit,
     ) -> Result<u64, DeskError> {
-        let states = states(selection, "'open', 'replaying', 'replayed'")?;
+        let states = states(selection, "'open', 'replaying', 'replayed'", OPEN)?;
         let reason = reason.trim().replace('\0', "␀");
         if reason.is_empty() || reason.len() > MAX_REASON {
             return Err(DeskError::Invalid(format!("a discard needs a reason, of at most {MAX_REASON} bytes")));
@@ -214,7 +251,7 @@ impl Desk {
         for database in self.databases(selection) {
             let work = async {
                 let tx = database.begin().await?;
-                let (chosen, mut binds) = chosen(selection, &states, 2);
+                let (chosen, mut binds) = chosen(selection, states, 2);
                 binds.insert(0, reason.clone().into());
                 let now = database.backend().now_sql();
                 let sql = format!(
@@ -262,6 +299,28 @@ impl Desk {
     }
 }
 
+/// What the databases answered, and which did not within `patience`.
+fn answers<T>(
+    databases: &[Arc<Database>],
+    looked: Vec<Result<Result<Vec<T>, DbErr>, Elapsed>>,
+    patience: Duration,
+) -> (Vec<T>, Vec<Silent>) {
+    let (mut rows, mut silent) = (Vec::new(), Vec::new());
+    for (database, looked) in databases.iter().zip(looked) {
+        let why = match looked {
+            Ok(Ok(of_it)) => {
+                rows.extend(of_it);
+                continue;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => format!("no answer within {} ms", patience.as_millis()),
+        };
+        tracing::warn!(store.database = database.name(), why, "parked messages can't be listed");
+        silent.push(Silent { database: database.name().to_owned(), why });
+    }
+    (rows, silent)
+}
+
 fn in_database(database: &Arc<Database>) -> impl Fn(DbErr) -> DeskError {
     let name = database.name().to_owned();
     move |source| DeskError::Database { database: name.clone(), source }
@@ -271,8 +330,8 @@ fn deed(action: &'static str, operator: &str, selection: &Selection, messages: u
     Deed { action, operator: operator.to_owned(), selection: selection.clone(), messages, detail }
 }
 
-/// The states that an action takes messages from: of the one, several; of many, those that nobody has decided about.
-fn states(selection: &Selection, of_one: &'static str) -> Result<String, DeskError> {
+/// The states that an action takes messages from: of the one, more than of many.
+fn states(selection: &Selection, of_one: &'static str, of_many: &'static str) -> Result<&'static str, DeskError> {
     let Selection { queue, message_id, kind, reason, all } = selection;
     let invalid = |why: &str| Err(DeskError::Invalid(why.to_owned()));
     match (message_id, queue) {
@@ -280,14 +339,14 @@ fn states(selection: &Selection, of_one: &'static str) -> Result<String, DeskErr
         (Some(_), Some(_)) if *all || kind.is_some() || reason.is_some() => {
             return invalid("one message is named by its queue and its id alone");
         }
-        (Some(_), Some(_)) => return Ok(of_one.to_owned()),
+        (Some(_), Some(_)) => return Ok(of_one),
         (None, _) => {}
     }
     let narrowed = queue.is_some() || kind.is_some() || reason.is_some();
     match (narrowed, all) {
         (false, false) => invalid("name a message, a group (queue, kind, reason), or say `all`"),
-        (true, true) => invalid("`all` is every open message: name no group beside it"),
-        _ => Ok("'open'".to_owned()),
+        (true, true) => invalid("`all` is every message: name no group beside it"),
+        _ => Ok(of_many),
     }
 }
 
@@ -312,7 +371,7 @@ mod tests {
     use super::*;
 
     fn refusal(selection: &Selection) -> String {
-        states(selection, "'open', 'replayed'").unwrap_err().to_string()
+        states(selection, "'open', 'replayed'", OPEN).unwrap_err().to_string()
     }
 
     #[test]
@@ -324,9 +383,9 @@ mod tests {
             refusal(&Selection { all: true, kind: some("k"), ..Selection::default() }).contains("no group beside it")
         );
         let all = Selection { all: true, ..Selection::default() };
-        assert_eq!(states(&all, "'open', 'replayed'").unwrap(), "'open'");
+        assert_eq!(states(&all, "'open', 'replayed'", OPEN).unwrap(), "'open'");
         let one = Selection { queue: some("q"), message_id: some("m"), ..Selection::default() };
-        assert_eq!(states(&one, "'open', 'replayed'").unwrap(), "'open', 'replayed'");
+        assert_eq!(states(&one, "'open', 'replayed'", OPEN).unwrap(), "'open', 'replayed'");
         let (condition, binds) = chosen(&one, "'open'", 2);
         assert_eq!((condition.as_str(), binds.len()), ("state IN ('open') AND queue = $2 AND message_id = $3", 2));
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use broker::layout;
 use events::{
-    Contract as _, DecodeError, Envelope, OrderConfirmed, OrderOutcomes, OrderPlaced, OrderRejected, PageBatch,
-    Rejection,
+    Contract as _, DecodeError, Envelope, OrderConfirmed, OrderOutcomes, OrderPlaced, OrderRefunded, OrderRejected,
+    OrderReleased, PageBatch, Rejection,
 };
 use model::{Message, OrderId};
 use sea_orm::{ConnectionTrait as _, DbErr, Value};
 use store::entity::parked_message::Model;
-use store::{Backend, Database, bind};
+use store::{Backend, Database, Rows, bind};
 use uuid::Uuid;
 
 use crate::homes::Homes;
@@ -24,6 +24,8 @@ pub(crate) enum Trace {
     Order(OrderId),
     /// A row for each outcome that was counted, for ever.
     Outcomes(BTreeSet<OrderId>),
+    /// A row for what was taken back of the order, by its name, for ever.
+    TakenBack(OrderId, String),
     /// A row for each event that was counted, for some days.
     Pages(BTreeSet<(String, String)>),
     /// Nothing, or nobody knows.
@@ -33,7 +35,7 @@ pub(crate) enum Trace {
 impl Trace {
     /// Whether the effect is certainly missing where its trace is.
     pub(crate) fn is_kept(&self) -> bool {
-        matches!(self, Self::Order(_) | Self::Outcomes(_))
+        matches!(self, Self::Order(_) | Self::Outcomes(_) | Self::TakenBack(..))
     }
 
     /// What `row` would leave if its home queue's consumer took it.
@@ -75,6 +77,19 @@ fn outcomes(message: &Message) -> Result<Trace, DecodeError> {
             let order = Envelope::<OrderRejected>::from_message(message)?.data;
             of(if counted(&order) { vec![order.order_id] } else { Vec::new() })
         }
+        OrderReleased::KIND => {
+            let order = Envelope::<OrderReleased>::from_message(message)?.data;
+            // What was never a sale takes none back.
+            if order.was_confirmed {
+                Trace::TakenBack(order.order_id, OrderReleased::TAKES_BACK.to_owned())
+            } else {
+                Trace::None
+            }
+        }
+        OrderRefunded::KIND => {
+            let order = Envelope::<OrderRefunded>::from_message(message)?.data;
+            Trace::TakenBack(order.order_id, order.takes_back())
+        }
         _ => {
             let told: OrderOutcomes = Envelope::from_message(message)?.data;
             let rejected = told.rejected.into_iter().filter(counted).map(|order| order.order_id);
@@ -89,11 +104,12 @@ fn outcomes(message: &Message) -> Result<Trace, DecodeError> {
 /// The first database's that does not answer.
 pub(crate) async fn exist(homes: &Homes, traces: &[Trace]) -> Result<Vec<bool>, DbErr> {
     let mut orders: BTreeMap<u16, BTreeSet<Uuid>> = BTreeMap::new();
-    let (mut outcomes, mut pages) = (BTreeSet::new(), BTreeSet::new());
+    let (mut outcomes, mut back, mut pages) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for trace in traces {
         match trace {
             Trace::Order(id) => drop(orders.entry(id.region().0).or_default().insert(id.as_uuid())),
             Trace::Outcomes(ids) => outcomes.extend(ids.iter().map(|id| id.as_uuid())),
+            Trace::TakenBack(id, what) => drop(back.insert((id.as_uuid(), what.clone()))),
             Trace::Pages(keys) => pages.extend(keys.iter().cloned()),
             Trace::None => {}
         }
@@ -105,10 +121,12 @@ pub(crate) async fn exist(homes: &Homes, traces: &[Trace]) -> Result<Vec<bool>, 
         stored.extend(found(&region.database, "orders", "id", ids).await?);
     }
     let counted = found(homes.databases().analytics(), "revenue_seen", "order_id", outcomes).await?;
+    let taken = found_taken_back(homes.databases().analytics(), &back).await?;
     let seen = found_pages(homes.databases().analytics(), pages).await?;
     let there = |trace: &Trace| match trace {
         Trace::Order(id) => stored.contains(&id.as_uuid()),
         Trace::Outcomes(ids) => ids.iter().all(|id| counted.contains(&id.as_uuid())),
+        Trace::TakenBack(id, what) => taken.contains(&(id.as_uuid(), what.clone())),
         Trace::Pages(keys) => keys.iter().all(|key| seen.contains(key)),
         Trace::None => false,
     };
@@ -136,6 +154,20 @@ async fn found(
         }
     }
     Ok(found)
+}
+
+async fn found_taken_back(
+    database: &Arc<Database>,
+    taken: &BTreeSet<(Uuid, String)>,
+) -> Result<HashSet<(Uuid, String)>, DbErr> {
+    let sql = "SELECT b.order_id, b.reference FROM revenue_taken_back AS b
+               JOIN r ON b.order_id = r.order_id AND b.reference = r.reference";
+    let rows = Rows::default()
+        .column("order_id", "uuid", taken.iter().map(|(id, _)| *id))
+        .column("reference", "text", taken.iter().map(|(_, what)| what.clone()))
+        .query(database.read(), sql)
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get("", "order_id")?, row.try_get("", "reference")?))).collect()
 }
 
 async fn found_pages(

@@ -15,12 +15,12 @@
 //! - **One row for one message**, however often it is parked and by however many parkers: it is counted up.
 //! - **A replay goes to the home queue alone**, with its attempts forgotten, at least once: a claim is a lease by the
 //!   database's time, and a parker that dies gives it up. That an effect happens once is its own unique key's work. Any
-//!   number of parkers together keep a replay's rate.
+//!   number of parkers together keep a replay's rate. What is taken out of one is open again.
 //! - **A row is never stuck**: what was parked again is open again; a copy of an earlier replay changes nothing while a later
 //!   one is on its way.
 //! - **A row closes when its effect exists**, whoever brought that about: the order's row, every event of a page batch counted,
-//!   every outcome counted. Where an effect leaves no trace (a purge), a replayed row closes when it stayed quiet for longer
-//!   than the retry ladder lasts.
+//!   every outcome, release and refund counted. Where an effect leaves no trace (a purge), a replayed row closes when it
+//!   stayed quiet for longer than the retry ladder lasts.
 //! - **An operator sees shapes, not people**: samples keep field names and mask what is not known to be harmless ([`redact`]).
 //! - **What an operator does is written down in the transaction that does it** ([`Audit`]).
 //!
@@ -41,6 +41,7 @@ mod config;
 mod desk;
 mod effects;
 mod homes;
+mod members;
 mod meters;
 mod park;
 mod reason;
@@ -53,6 +54,7 @@ mod view;
 
 pub use config::Config;
 pub use desk::{Audit, Deed, Desk, DeskError, Selection};
+pub use members::{Member, Messages, Page};
 pub use reason::{reason_key, without_quoted};
 pub use run::{Deps, Error, run};
 pub use view::{Group, Listing, Shown, Silent};

@@ -15,7 +15,7 @@ use crate::redact;
 use crate::row;
 
 /// States of what is not ended.
-const WAITING: &str = "'open', 'replaying', 'replayed'";
+pub(crate) const WAITING: &str = "'open', 'replaying', 'replayed'";
 
 /// What is parked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -78,7 +78,7 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         what: OrdersVerb,
     },
-    /// Show messages that nobody could handle; replay or discard them.
+    /// Show messages that nobody could handle; replay or discard them, or stop a replay.
     Parked {
         #[command(flatten)]
         ops: OpsArgs,
@@ -92,6 +92,9 @@ pub(crate) enum Verb {
         /// How many rows.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
         limit: u64,
+        /// Only what was done before then, as 2026-11-24T14:00:00Z: the time of the last row goes on from there.
+        #[arg(long, value_name = "TIME")]
+        before: Option<String>,
     },
     /// Reach every part and say in plain words what is wrong.
     Doctor,
@@ -196,13 +199,25 @@ pub(crate) enum OrdersVerb {
     },
 }
 
+/// What may become of a parked message.
+const STATES: [&str; 5] = ["open", "replaying", "replayed", "discarded", "closed"];
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ParkedVerb {
-    /// Show what is parked in groups by queue, type and reason, each with a redacted sample.
+    /// Show what is parked in groups by queue, type and reason, each with a redacted sample; or every message by its names.
     List {
         #[command(flatten)]
         group: GroupArgs,
-        /// How many groups.
+        /// The messages one by one, with the names that `show`, `replay` and `discard` take.
+        #[arg(long)]
+        messages: bool,
+        /// Messages in this state alone; may be repeated. By default those that are not ended.
+        #[arg(long, value_name = "STATE", requires = "messages", value_parser = STATES)]
+        state: Vec<String>,
+        /// Messages behind this one, as the page before names it.
+        #[arg(long, value_name = "QUEUE/MESSAGE", requires = "messages")]
+        after: Option<String>,
+        /// How many groups, or messages.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
@@ -220,6 +235,12 @@ pub(crate) enum ParkedVerb {
         /// Messages per second, for each database; by default what the configuration says.
         #[arg(long, value_name = "N", value_parser = per_second)]
         rate: Option<f64>,
+    },
+    /// Take messages out of the replay that they are a part of: they are open again. To slow a replay down, stop it and ask for it
+    /// again.
+    Stop {
+        #[command(flatten)]
+        selected: SelectedArgs,
     },
     /// Give messages up. They are kept for a while, and each can be replayed yet.
     Discard {
@@ -255,7 +276,7 @@ pub(crate) struct SelectedArgs {
     pub(crate) message_id: Option<String>,
     #[command(flatten)]
     pub(crate) group: GroupArgs,
-    /// Every open message.
+    /// Every message that waits for this.
     #[arg(long, conflicts_with_all = ["of_queue", "kind", "reason"])]
     pub(crate) all: bool,
 }
@@ -334,5 +355,18 @@ mod tests {
             panic!("it is a replay");
         };
         assert_eq!(rate, Some(0.5));
+    }
+
+    #[test]
+    fn a_state_is_asked_of_messages_alone_and_is_one_that_there_is() {
+        let read = |args: &[&str]| Cli::try_parse_from([&["millpond", "parked", "list"][..], args].concat());
+        for wrong in [&["--state", "open"][..], &["--after", "q/m"], &["--messages", "--state", "gone"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+        let both = read(&["--messages", "--state", "open", "--state", "discarded"]).unwrap();
+        let Verb::Parked { what: ParkedVerb::List { messages: true, state, .. }, .. } = both.verb else {
+            panic!("it lists messages");
+        };
+        assert_eq!(state, ["open", "discarded"]);
     }
 }

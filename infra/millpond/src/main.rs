@@ -49,7 +49,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Budget { ops, what } => verbs::budget::run(&settings()?, &ops, &what).await,
         Verb::Orders { ops, what } => verbs::orders::run(&settings()?, &ops, &what).await,
         Verb::Parked { ops, what } => verbs::parked::run(&settings()?, &ops, &what).await,
-        Verb::Audit { ops, limit } => verbs::audit::run(&settings()?, &ops, limit).await,
+        Verb::Audit { ops, limit, before } => verbs::audit::run(&settings()?, &ops, limit, before.as_deref()).await,
         Verb::Doctor => verbs::doctor::run(&settings()?).await,
     }
 }

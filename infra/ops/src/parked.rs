@@ -1,15 +1,16 @@
-//! Parked messages: what there is, one with its redacted sample, replay, discard.
+//! Parked messages: what there is in groups and one by one, one with its redacted sample, replay, stop, discard.
 
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use broker::QueueName;
 use futures::future::BoxFuture;
-use parker::{Audit, Deed, DeskError, Listing, Selection, Shown};
+use parker::{Audit, Deed, DeskError, Listing, Messages, Page, Selection, Shown};
 use sea_orm::DbErr;
 use serde::{Deserialize, Serialize};
 use service::Problem;
@@ -21,8 +22,8 @@ use crate::body;
 use crate::problems::{DATABASE_AWAY, INVALID, UNKNOWN_NAME};
 use crate::run::State;
 
-/// Groups of one answer, and at most.
-const GROUPS: u32 = 100;
+/// Groups or messages of one answer, and at most.
+const USUAL: u32 = 100;
 const MOST: u32 = 1_000;
 
 impl State {
@@ -53,7 +54,9 @@ impl State {
 pub(crate) fn routes() -> Router<Arc<State>> {
     Router::new()
         .route("/v1/parked", get(list))
+        .route("/v1/parked/messages", get(messages))
         .route("/v1/parked/replay", post(replay))
+        .route("/v1/parked/stop", post(stop))
         .route("/v1/parked/discard", post(discard))
         .route("/v1/parked/{queue}/{message_id}", get(show))
 }
@@ -68,6 +71,20 @@ struct Wanted {
     limit: Option<u32>,
 }
 
+/// Which messages, and which part of their list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Paged {
+    queue: Option<String>,
+    kind: Option<String>,
+    reason: Option<String>,
+    /// One state, or several with commas between; what is not ended where it is absent.
+    state: Option<String>,
+    /// What the page before gave as its `next`.
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Replay {
@@ -75,6 +92,13 @@ struct Replay {
     select: Selection,
     /// Messages a second, for each database; the configuration's where it is absent.
     per_second: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stop {
+    #[serde(default)]
+    select: Selection,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,14 +119,29 @@ struct Done {
 async fn list(
     Shared(state): Shared<Arc<State>>,
     _operator: Operator,
-    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Listing>, Problem> {
     let Query(Wanted { queue, kind, reason, limit }) = wanted.map_err(|error| {
         Problem::new(INVALID, format!("{error}; it takes queue=NAME, kind=TYPE, reason=REASON and limit=NUMBER"))
     })?;
     let selection = state.resolved(Selection { queue, kind, reason, ..Selection::default() }).await?;
-    let limit = limit.unwrap_or(GROUPS).clamp(1, MOST);
+    let limit = limit.unwrap_or(USUAL).clamp(1, MOST);
     Ok(Json(state.desk.list(&selection, limit, state.config.database_timeout()).await))
+}
+
+async fn messages(
+    Shared(state): Shared<Arc<State>>,
+    _operator: Operator,
+    wanted: Result<Query<Paged>, QueryRejection>,
+) -> Result<Json<Messages>, Problem> {
+    let Query(Paged { queue, kind, reason, state: states, after, limit }) = wanted.map_err(|error| {
+        let takes = "queue=NAME, kind=TYPE, reason=REASON, state=STATE, after=NEXT and limit=NUMBER";
+        Problem::new(INVALID, format!("{error}; it takes {takes}"))
+    })?;
+    let page = Page::read(states.as_deref(), after.as_deref(), limit.unwrap_or(USUAL).clamp(1, MOST))
+        .map_err(|why| Problem::new(INVALID, why))?;
+    let selection = state.resolved(Selection { queue, kind, reason, ..Selection::default() }).await?;
+    Ok(Json(state.desk.messages(&selection, &page, state.config.database_timeout()).await))
 }
 
 async fn show(
@@ -125,6 +164,19 @@ async fn replay(
     let select = state.resolved(select).await?;
     let trail = Trail { state: &state, operator: &operator };
     let messages = state.desk.replay(&select, per_second, operator.name(), &trail).await.map_err(problem)?;
+    Ok(Json(Done { messages }))
+}
+
+async fn stop(
+    Shared(state): Shared<Arc<State>>,
+    operator: Operator,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Done>, Problem> {
+    let Stop { select } = body::json(&state.config, &headers, body).await?;
+    let select = state.resolved(select).await?;
+    let trail = Trail { state: &state, operator: &operator };
+    let messages = state.desk.stop(&select, operator.name(), &trail).await.map_err(problem)?;
     Ok(Json(Done { messages }))
 }
 

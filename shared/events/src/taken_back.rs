@@ -51,6 +51,11 @@ impl Contract for OrderReleased {
     const VERSION: u32 = 1;
 }
 
+impl OrderReleased {
+    /// What it takes back of its order, by a name that no refund of it has.
+    pub const TAKES_BACK: &'static str = "release";
+}
+
 /// A part of a line that was paid back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefundedLine {
@@ -92,4 +97,11 @@ pub struct OrderRefunded {
 impl Contract for OrderRefunded {
     const KIND: &'static str = "order.refunded";
     const VERSION: u32 = 1;
+}
+
+impl OrderRefunded {
+    /// What it takes back of its order, by a name that is unique for the order.
+    pub fn takes_back(&self) -> String {
+        format!("refund/{}", self.reference)
+    }
 }

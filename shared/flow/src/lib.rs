@@ -3,8 +3,8 @@
 //!
 //! A [`Meter`] turns counts into rates, a [`Trend`] lengths into a net rate; [`Drain`] says when a queue will be empty. A
 //! [`Roster`] keeps what workers say of themselves ([`Beat`]); [`Situation`] says all of it in the words that everyone
-//! reads. [`Policy`] decides which [`Class`] of requests is not taken any more. What is not known is unknown, never zero,
-//! and decides nothing.
+//! reads. [`Oldest`] says how old the oldest message is, also while nobody takes any. [`Policy`] decides which [`Class`] of
+//! requests is not taken any more. What is not known is unknown, never zero, and decides nothing.
 //!
 //! # A steady database
 //! A [`Budget`] is what a database is given per second. [`shares`] says who of those that use it has how much: equal parts,
@@ -18,6 +18,7 @@ mod budget;
 mod class;
 mod drain;
 mod meter;
+mod oldest;
 pub mod shares;
 mod shed;
 mod situation;
@@ -31,6 +32,7 @@ pub use budget::{Budget, BudgetError};
 pub use class::Class;
 pub use drain::{Drain, sentence};
 pub use meter::Meter;
+pub use oldest::{Age, Oldest};
 pub use shares::{Claim, Rank};
 pub use shed::{Decision, Limits, Load, Policy, Reason};
 pub use situation::{Paused, Situation};

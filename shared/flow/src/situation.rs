@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::beat::LimitedBy;
 use crate::drain::{Drain, grouped};
+use crate::oldest::Age;
 
 /// What is known of a queue.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,8 +13,8 @@ pub struct Situation<'a> {
     pub what: &'a str,
     /// How many of it; `None` where the broker does not say.
     pub waiting: Option<u64>,
-    /// The age of the oldest; `None` where no worker says.
-    pub oldest: Option<Duration>,
+    /// The age of the oldest; `None` where it is not known.
+    pub oldest: Option<Age>,
     /// When it will be empty.
     pub drain: Drain,
     /// What holds its workers up; `None` where no worker says.
@@ -56,7 +57,7 @@ impl Situation<'_> {
         let mut text = format!("{begin}: {} {what} waiting", grouped(waiting));
         if let Some(age) = self.oldest {
             text.push_str(", oldest ");
-            text.push_str(&span(age));
+            text.push_str(&said(age));
         }
         match self.drain {
             Drain::In(time) => {
@@ -84,9 +85,15 @@ impl Situation<'_> {
             Some(0) => format!("no {what} waiting"),
             Some(waiting) => format!("{} {what} waiting", grouped(waiting)),
         };
-        let oldest = self.oldest.map(|age| format!(", oldest {}", span(age))).unwrap_or_default();
+        let oldest = self.oldest.map(|age| format!(", oldest {}", said(age))).unwrap_or_default();
         format!("Paused by {by} since {since}: {waiting}{oldest}. Nothing is lost, and more is taken in.")
     }
+}
+
+/// An age, and that it may be more where it may.
+fn said(age: Age) -> String {
+    let least = if age.at_least { "at least " } else { "" };
+    format!("{least}{}", span(age.time))
 }
 
 /// A span of time as people say it: 41 s, 12 min, 3 h.
@@ -105,13 +112,13 @@ mod tests {
     const SPIKE: Situation<'_> = Situation {
         what: "orders",
         waiting: Some(18_400),
-        oldest: Some(Duration::from_secs(41)),
+        oldest: Some(Age { time: Duration::from_secs(41), at_least: false }),
         drain: Drain::In(Duration::from_mins(3)),
         limited_by: Some(LimitedBy::Budget),
         paused: None,
     };
 
-    fn said(situation: Situation<'_>) -> String {
+    fn told(situation: Situation<'_>) -> String {
         situation.sentence(|after| {
             assert_eq!(after, Duration::from_mins(3));
             "14:07".to_owned()
@@ -121,12 +128,12 @@ mod tests {
     #[test]
     fn a_spike_is_told_with_its_end_and_its_limit() {
         assert_eq!(
-            said(SPIKE),
+            told(SPIKE),
             "Absorbing a spike: 18,400 orders waiting, oldest 41 s, clear by 14:07. Limited by the database budget; more \
              workers won't help."
         );
         assert_eq!(
-            said(Situation { drain: Drain::Growing, limited_by: Some(LimitedBy::Busy), ..SPIKE }),
+            told(Situation { drain: Drain::Growing, limited_by: Some(LimitedBy::Busy), ..SPIKE }),
             "Filling up: 18,400 orders waiting, oldest 41 s, and growing. Limited by the workers; more of them will help."
         );
     }
@@ -135,29 +142,32 @@ mod tests {
     fn a_pause_is_told_before_anything_else() {
         let paused = Some(Paused { by: "anna", since: "14:02" });
         assert_eq!(
-            said(Situation { paused, ..SPIKE }),
+            told(Situation { paused, ..SPIKE }),
             "Paused by anna since 14:02: 18,400 orders waiting, oldest 41 s. Nothing is lost, and more is taken in."
         );
-        let said = said(Situation { paused, waiting: None, oldest: None, ..SPIKE });
+        let least = Some(Age { time: Duration::from_mins(12), at_least: true });
+        let said = told(Situation { paused, oldest: least, ..SPIKE });
+        assert!(said.contains("18,400 orders waiting, oldest at least 12 min."), "{said}");
+        let said = told(Situation { paused, waiting: None, oldest: None, ..SPIKE });
         assert!(said.starts_with("Paused by anna since 14:02: the broker does not say how many orders"), "{said}");
     }
 
     #[test]
     fn what_is_not_known_is_not_made_up() {
         assert_eq!(
-            said(Situation { oldest: None, drain: Drain::Unknown, limited_by: None, ..SPIKE }),
+            told(Situation { oldest: None, drain: Drain::Unknown, limited_by: None, ..SPIKE }),
             "Waiting: 18,400 orders waiting. No worker says what limits it."
         );
-        assert!(said(Situation { waiting: None, ..SPIKE }).starts_with("Nobody says how many orders"));
+        assert!(told(Situation { waiting: None, ..SPIKE }).starts_with("Nobody says how many orders"));
     }
 
     #[test]
     fn a_queue_that_keeps_up_is_told_so() {
         assert_eq!(
-            said(Situation { waiting: Some(0), drain: Drain::Empty, ..SPIKE }),
+            told(Situation { waiting: Some(0), drain: Drain::Empty, ..SPIKE }),
             "Keeping up: no orders waiting."
         );
         let soon = Drain::In(Duration::from_millis(200));
-        assert_eq!(said(Situation { waiting: Some(60), drain: soon, ..SPIKE }), "Keeping up: 60 orders waiting.");
+        assert_eq!(told(Situation { waiting: Some(60), drain: soon, ..SPIKE }), "Keeping up: 60 orders waiting.");
     }
 }

@@ -1,18 +1,23 @@
 //! What operators see and do, and what closes by itself.
 
 use broker::layout;
-use events::{Envelope, PageBatch, PageEvent, PageEventKind, ProductChanged};
-use model::{Clock as _, Message, SystemClock, headers};
+use events::{
+    Attribution, Envelope, OrderRefunded, OrderReleased, PageBatch, PageEvent, PageEventKind, ProductChanged,
+    RefundedLine, ReleaseCause,
+};
+use model::{Clock as _, Currency, Message, OrderId, SystemClock, headers};
 use sea_orm::ConnectionTrait as _;
 
-use super::site::{PATIENCE, Site, Trail, checkout, config, message, on_both, one};
-use crate::{Config, DeskError, Selection};
+use super::site::{PATIENCE, REGION, Site, Trail, checkout, config, message, on_both, one};
+use crate::{Config, DeskError, Page, Selection};
 
 on_both!(
     groups_have_counts_times_and_a_redacted_sample,
+    every_message_of_a_group_is_listed_page_by_page_whatever_became_of_it,
     what_is_discarded_is_kept_with_its_reason_and_can_be_replayed_yet,
     what_can_not_be_written_down_is_not_done,
     a_page_batch_closes_when_every_event_of_it_was_counted,
+    what_was_taken_back_of_an_order_closes_when_it_was_counted,
     what_leaves_no_trace_closes_when_it_stayed_quiet_after_its_replay,
     what_can_be_closed_is_closed_however_much_and_whoever_holds_some_of_it,
     what_ended_long_ago_is_deleted_and_nothing_else,
@@ -39,6 +44,45 @@ async fn groups_have_counts_times_and_a_redacted_sample(site: Site) {
     let shown = site.desk().show(checkout().as_str(), "m-2").await.unwrap().unwrap();
     assert_eq!((shown.reason.as_str(), shown.state.as_str()), ("poison: string … at line 2", "open"));
     assert_eq!(site.desk().show(checkout().as_str(), "nobody").await.unwrap(), None);
+    parker.stop().await;
+}
+
+async fn every_message_of_a_group_is_listed_page_by_page_whatever_became_of_it(site: Site) {
+    let order = |n: u32| message(&format!("m-{n}"), "1", &format!("poison: string \"Ada {n}\""));
+    let parker = site.parker(config());
+    site.park(&[order(1), order(2), order(3), message("M/other", "1", "later: no")]).await;
+    site.until_rows(4).await;
+    let desk = site.desk();
+    let ids = async |selection: &Selection, state: Option<&str>, limit: u32| {
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = Page::read(state, after.as_deref(), limit).unwrap();
+            let listing = desk.messages(selection, &page, PATIENCE).await;
+            assert!(listing.silent.is_empty() && listing.messages.len() <= limit as usize, "{listing:?}");
+            ids.extend(listing.messages.into_iter().map(|message| message.message_id));
+            match listing.next {
+                None => return ids,
+                next => after = next,
+            }
+        }
+    };
+    let everything = Selection::default();
+    for limit in [1, 2, 3, 4, 1_000] {
+        assert_eq!(ids(&everything, None, limit).await, ["M/other", "m-1", "m-2", "m-3"], "{limit} at once");
+    }
+    let group = Selection { reason: Some("poison: string …".to_owned()), ..Selection::default() };
+    desk.discard(&one("m-2"), "a test order", "ada", &Trail::default()).await.unwrap();
+    assert_eq!(ids(&group, None, 9).await, ["m-1", "m-3"]);
+    assert_eq!(ids(&group, Some("discarded"), 9).await, ["m-2"]);
+    assert_eq!(ids(&group, Some("open,discarded"), 1).await, ["m-1", "m-2", "m-3"]);
+
+    let listing = desk.messages(&everything, &Page::read(Some("discarded"), None, 9).unwrap(), PATIENCE).await;
+    let gone = &listing.messages[0];
+    assert_eq!((gone.queue.as_str(), gone.note.as_deref()), (checkout().as_str(), Some("a test order")));
+    assert_eq!((gone.reason.as_str(), gone.state.as_str()), ("poison: string …", "discarded"));
+    for (state, after) in [(Some("gone"), None), (Some(""), None), (None, Some("no-queue"))] {
+        assert!(Page::read(state, after, 9).is_err(), "{state:?} {after:?}");
+    }
     parker.stop().await;
 }
 
@@ -120,6 +164,72 @@ async fn a_page_batch_closes_when_every_event_of_it_was_counted(site: Site) {
     assert_eq!(upkeep.close().await.unwrap(), 1);
     let row = site.rows().await.remove(&id).unwrap();
     assert_eq!((row.state.as_str(), row.note.as_deref()), ("closed", Some("its effect exists")));
+    parker.stop().await;
+}
+
+fn order_id(key: &str) -> OrderId {
+    OrderId::derive(REGION, &"eu".parse().unwrap(), &key.parse().unwrap())
+}
+
+fn released(key: &str, was_confirmed: bool) -> Message {
+    let now = SystemClock.now();
+    let data = OrderReleased {
+        order_id: order_id(key),
+        market: "eu".parse().unwrap(),
+        region: REGION,
+        accepted_at: now,
+        released_at: now,
+        cause: ReleaseCause::Cancelled,
+        was_confirmed,
+        currency: Currency::from_code("EUR").unwrap(),
+        total_minor: 100,
+        units: 1,
+        attribution: Attribution::default(),
+    };
+    Envelope::new(&SystemClock, "checkout", data).to_message()
+}
+
+fn refunded(key: &str, reference: &str) -> Message {
+    let now = SystemClock.now();
+    let line = RefundedLine {
+        sku: "MUG".parse().unwrap(),
+        quantity: 1.try_into().unwrap(),
+        restocked: true,
+        amount_minor: 100,
+    };
+    let data = OrderRefunded {
+        order_id: order_id(key),
+        reference: reference.parse().unwrap(),
+        market: "eu".parse().unwrap(),
+        region: REGION,
+        accepted_at: now,
+        refunded_at: now,
+        currency: Currency::from_code("EUR").unwrap(),
+        lines: vec![line],
+        attribution: Attribution::default(),
+    };
+    Envelope::new(&SystemClock, "checkout", data).to_message()
+}
+
+async fn what_was_taken_back_of_an_order_closes_when_it_was_counted(site: Site) {
+    let facts = [released("k-1", true), released("k-2", false), refunded("k-3", "r-1"), refunded("k-3", "r-2")];
+    let ids = facts.each_ref().map(|fact| fact.id.to_string());
+    for fact in facts {
+        park_in(&site, &layout::analytics_orders_queue(), fact).await;
+    }
+    let parker = site.parker(Config { check_ms: 3_600_000, ..config() });
+    site.until_rows(4).await;
+    let upkeep = site.upkeep(config());
+    assert_eq!(upkeep.close().await.unwrap(), 0);
+    for (key, what) in [("k-1", "release"), ("k-2", "release"), ("k-3", "refund/r-1")] {
+        let sql = "INSERT INTO revenue_taken_back (order_id, reference) VALUES ($1, $2)";
+        site.execute(sql, [order_id(key).as_uuid().into(), what.into()]).await;
+    }
+    assert_eq!(upkeep.close().await.unwrap(), 2);
+    let rows = site.rows().await;
+    let states = ids.map(|id| rows[&id].state.clone());
+    // What was never a sale leaves nothing behind; of two refunds one was counted.
+    assert_eq!(states, ["closed", "open", "closed", "open"]);
     parker.stop().await;
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use broker::layout;
 use model::{Message, headers};
+use sea_orm::EntityTrait as _;
+use store::entity::parked_replay;
 
 use super::site::{Running, Site, Trail, checkout, config, message, on_both, one};
 use crate::{Config, Selection};
@@ -15,6 +17,7 @@ on_both!(
     a_message_parked_again_after_its_replay_is_open_again,
     a_copy_of_an_earlier_replay_does_not_reopen_what_a_later_one_answers_for,
     a_group_is_replayed_at_its_rate_by_two_parkers_together,
+    a_replay_that_is_stopped_leaves_the_rest_open_and_can_be_asked_for_again,
     a_message_whose_home_nobody_knows_is_open_again_with_the_reason,
 );
 
@@ -133,16 +136,48 @@ async fn a_group_is_replayed_at_its_rate_by_two_parkers_together(site: Site) {
     let ids: BTreeSet<String> = taken.iter().map(|(message, _)| message.id.to_string()).collect();
     assert_eq!(ids, group.iter().map(|message| message.id.to_string()).collect(), "each once");
     assert_eq!(site.rows().await["other"].state, "open");
-    let none_is_under_way = || async {
-        use sea_orm::EntityTrait as _;
-        let replays = store::entity::parked_replay::Entity::find().all(site.database().read()).await.unwrap();
-        replays.is_empty().then_some(())
-    };
-    testkit::wait::until("the replay is over", none_is_under_way).await.unwrap();
+    testkit::wait::until("the replay is over", || async { (replays(&site).await == 0).then_some(()) }).await.unwrap();
     for parker in parkers {
         parker.stop().await;
     }
     assert_eq!(site.ready(&checkout()).await, 0);
+}
+
+/// Replays under way.
+async fn replays(site: &Site) -> usize {
+    parked_replay::Entity::find().all(site.database().read()).await.unwrap().len()
+}
+
+async fn a_replay_that_is_stopped_leaves_the_rest_open_and_can_be_asked_for_again(site: Site) {
+    let messages = ["a", "b", "c", "d"].map(|id| message(id, "1", "poison: x"));
+    let parker = parked(&site, &messages).await;
+    let (desk, trail) = (site.desk(), Trail::default());
+    let all = Selection { all: true, ..Selection::default() };
+    // The first goes at once, the next a quarter of an hour later.
+    assert_eq!(desk.replay(&all, Some(0.001), "ada", &trail).await.unwrap(), 4);
+    let (first, _) = site.take(&checkout(), 1).await.remove(0);
+    let first = first.id.to_string();
+    site.row_once(&first, |row| row.state == "replayed").await;
+    let rest: Vec<&str> = ["a", "b", "c", "d"].into_iter().filter(|id| *id != first).collect();
+
+    assert_eq!(desk.stop(&one(&first), "ada", &trail).await.unwrap(), 0, "it has gone");
+    assert_eq!(desk.stop(&one(rest[0]), "ada", &trail).await.unwrap(), 1);
+    assert_eq!(replays(&site).await, 1, "two are to be replayed yet");
+    assert_eq!(desk.stop(&all, "bob", &trail).await.unwrap(), 2);
+    assert_eq!(replays(&site).await, 0);
+    let rows = site.rows().await;
+    for id in &rest {
+        let row = &rows[*id];
+        assert_eq!((row.state.as_str(), row.replay_id, row.claimed_until), ("open", None, None), "{id}");
+    }
+    let deeds: Vec<_> = trail.deeds.lock().unwrap().iter().map(|deed| (deed.action, deed.messages)).collect();
+    assert_eq!(deeds, [("parked.replay", 4), ("parked.stop", 1), ("parked.stop", 2)]);
+
+    assert_eq!(desk.replay(&all, Some(1_000.0), "ada", &trail).await.unwrap(), 3);
+    let again: BTreeSet<String> =
+        site.take(&checkout(), 3).await.into_iter().map(|(message, _)| message.id.to_string()).collect();
+    assert_eq!(again, rest.iter().map(|id| (*id).to_owned()).collect());
+    parker.stop().await;
 }
 
 async fn a_message_whose_home_nobody_knows_is_open_again_with_the_reason(site: Site) {

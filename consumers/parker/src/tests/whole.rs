@@ -10,9 +10,11 @@ use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use store::Region;
 use store::entity::{order, stock_movement};
+use testkit::wait;
 use worker::{Breaker, BreakerConfig, Governor, GovernorConfig, Pauses};
 
 use super::site::{REGION, Site, Trail, checkout as queue, config, on_both, one, region};
+use crate::Config;
 
 on_both!(an_order_that_was_parked_is_replayed_once_its_cause_is_mended_and_has_its_effect_once);
 
@@ -65,7 +67,8 @@ fn placed() -> OrderPlaced {
 async fn an_order_that_was_parked_is_replayed_once_its_cause_is_mended_and_has_its_effect_once(site: Site) {
     let sql = "INSERT INTO stock (region, sku, on_hand, low_threshold) VALUES ($1, 'MUG', 10, 1)";
     site.execute(sql, [i32::from(REGION.0).into()]).await;
-    let parker = site.parker(config());
+    // Effects are looked for at the end: before, the second replay would find its message closed.
+    let parker = site.parker(Config { check_ms: 3_600_000, ..config() });
     let order = Envelope::new(&SystemClock, "ingress", placed()).to_message();
     let id = order.id.to_string();
     let key = layout::order_placed_key(&region());
@@ -82,12 +85,14 @@ async fn an_order_that_was_parked_is_replayed_once_its_cause_is_mended_and_has_i
     // Mended; and replayed twice, as by a crash.
     let (stop, right) = checkout(&site, REGION);
     for _ in 0..2 {
-        site.desk().replay(&one(&id), None, "ada", &Trail::default()).await.unwrap();
-        site.row_once(&id, |row| row.state == "replayed" || row.state == "closed").await;
+        assert_eq!(site.desk().replay(&one(&id), None, "ada", &Trail::default()).await.unwrap(), 1);
+        site.row_once(&id, |row| row.state == "replayed").await;
     }
-    let row = site.row_once(&id, |row| row.state == "closed").await;
-    assert_eq!((row.note.as_deref(), row.times), (Some("its effect exists"), 1));
     site.until_ready(&queue(), 0).await;
+    let upkeep = site.upkeep(config());
+    wait::until("its effect exists", || async { (upkeep.close().await.unwrap() == 1).then_some(()) }).await.unwrap();
+    let row = site.row_once(&id, |row| row.state == "closed").await;
+    assert_eq!((row.note.as_deref(), row.times, row.replays), (Some("its effect exists"), 1, 2));
     stop.request();
     right.await.unwrap().unwrap();
     let read = site.database().read();

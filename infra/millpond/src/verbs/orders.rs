@@ -60,12 +60,19 @@ fn show(order: &Value) {
 
 fn show_missing(missing: &Value) {
     let (id, queue) = (text(&missing["order_id"]), text(&missing["queue"]));
-    say(&format!("{id}: not stored; it would wait in {queue} (ready {})", number(&missing["ready"])));
+    if missing["parked"].as_array().is_some_and(|parked| !parked.is_empty()) {
+        say(&format!("{id}: not stored, and parked"));
+    } else {
+        say(&format!("{id}: not stored; it would wait in {queue} (ready {})", number(&missing["ready"])));
+    }
     show_moments(&missing["parked"]);
 }
 
 fn show_moments(moments: &Value) {
     for moment in moments.as_array().into_iter().flatten() {
         say(&format!("  {}  {}", text(&moment["at"]), text(&moment["what"])));
+        if let (Some(queue), Some(message)) = (moment["queue"].as_str(), moment["message_id"].as_str()) {
+            say(&format!("    as {queue} {message}"));
+        }
     }
 }

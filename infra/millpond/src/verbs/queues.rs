@@ -20,6 +20,7 @@ pub(crate) async fn run(settings: &Settings, args: &OpsArgs, what: Option<&Queue
                 return Ok(ExitCode::SUCCESS);
             }
             answer["queues"].as_array().into_iter().flatten().for_each(show);
+            show_unrouted(&answer["unrouted"]);
             complain_of_silent(&answer);
         }
         Some(QueuesVerb::Pause { queue, reason }) => {
@@ -58,12 +59,13 @@ fn show(queue: &Value) {
     say(&format!("  {}", text(&queue["sentence"])));
     let of = |field: &str| number(&queue[field]);
     say(&format!(
-        "  ready {}, in hand {}, retrying {}, parked {} (and {} in the table), oldest {} s",
+        "  ready {}, in hand {}, retrying {}, parked {} (and {} in the table), oldest {}{} s",
         of("ready"),
         of("in_hand"),
         of("retrying"),
         of("parked"),
         of("parked_rows"),
+        if queue["oldest_at_least"] == true { "at least " } else { "" },
         of("oldest_s"),
     ));
     say(&format!(
@@ -82,6 +84,12 @@ fn show(queue: &Value) {
     if let Some(reason) = queue["paused"]["reason"].as_str() {
         say(&format!("  paused because: {reason}"));
     }
+}
+
+fn show_unrouted(unrouted: &Value) {
+    let of = |field: &str| number(&unrouted[field]);
+    say(text(&unrouted["queue"]));
+    say(&format!("  what no queue wanted: ready {}, and {} in the table", of("ready"), of("parked_rows")));
 }
 
 fn drain(drain: &Value) -> String {

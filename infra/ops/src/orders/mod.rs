@@ -174,7 +174,8 @@ fn advice(answer: &Answer) -> Option<String> {
     }
     if answer.missing.iter().any(|missing| !missing.parked.is_empty()) {
         return Some(
-            "It is parked, and not stored: look at why with `millpond parked show`, then replay or discard it."
+            "It is parked, and not stored: look at why with `millpond parked show QUEUE MESSAGE`, then replay or discard it by \
+             the same two names."
                 .to_owned(),
         );
     }

@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait as _, DbErr};
 use store::{Database, Reader, Reads, Region};
 
 use super::rows::{bytes, holds, moment};
-use super::view::Moment;
+use super::view::{Moment, Named};
 
 /// Rows of one queue that are looked through, those that wait for somebody first.
 const MOST: u64 = 20_000;
@@ -53,7 +53,7 @@ impl Parked {
         self.unknown |= u64::try_from(rows).unwrap_or(0) >= MOST;
         let holds = holds(db.backend());
         let sql = format!(
-            "SELECT kind, reason, state, times, first_parked_at, last_parked_at FROM (
+            "SELECT message_id, kind, reason, state, times, first_parked_at, last_parked_at FROM (
                 SELECT * FROM parked_messages WHERE queue = $2
                 ORDER BY CASE WHEN state IN ('closed', 'discarded') THEN 1 ELSE 0 END, message_id DESC LIMIT {MOST}
              ) looked WHERE {holds}"
@@ -63,10 +63,13 @@ impl Parked {
             let (state, times): (String, i32) = (row.try_get("", "state")?, row.try_get("", "times")?);
             let first: DateTime<Utc> = row.try_get("", "first_parked_at")?;
             let why = parker::without_quoted(&reason);
-            self.moments.push(moment(first, format!("{kind} was parked ({state} now): {why}")));
+            let message = Some(Named { queue: queue.to_string(), message_id: row.try_get("", "message_id")? });
+            let parked = moment(first, format!("{kind} was parked ({state} now): {why}"));
+            self.moments.push(Moment { message: message.clone(), ..parked });
             if times > 1 {
-                let last = row.try_get("", "last_parked_at")?;
-                self.moments.push(moment(last, format!("{kind} was parked for the {times}th time")));
+                let again =
+                    moment(row.try_get("", "last_parked_at")?, format!("{kind} was parked {times} times by now"));
+                self.moments.push(Moment { message, ..again });
             }
         }
         Ok(())

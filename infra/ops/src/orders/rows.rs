@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use model::OrderId;
 use sea_orm::{ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use sea_orm::{QuerySelect as _, Value};
-use store::entity::{order, order_line};
+use store::entity::{order, order_line, order_refund};
 use store::{Backend, Database, Reader, Reads, Region};
 
 use super::Wish;
@@ -79,6 +79,7 @@ async fn view(region: &Region, db: &Reader, row: order::Model, unrouted: &[Arc<D
         timeline.push(moment(row.updated_at, format!("{} (version {})", row.state, row.version)));
     }
     timeline.extend(movements(region, db, id, &lines).await?);
+    timeline.extend(refunds(db, id, &row.currency).await?);
     timeline.extend(Parked::of(region, db, unrouted, id).await?.moments);
     timeline.sort_by_key(|moment| moment.at);
     Ok(OrderView {
@@ -142,6 +143,23 @@ async fn movements(region: &Region, db: &Reader, id: OrderId, lines: &[Line]) ->
         .collect()
 }
 
+/// What was paid back; the movements beside them say what became of the units.
+async fn refunds(db: &Reader, id: OrderId, currency: &str) -> Result<Vec<Moment>, DbErr> {
+    let rows = order_refund::Entity::find()
+        .filter(order_refund::Column::OrderId.eq(id.as_uuid()))
+        .order_by_asc(order_refund::Column::Sku)
+        .order_by_asc(order_refund::Column::Reference);
+    let told = rows.all(db).await?.into_iter().map(|row| {
+        let restocked = if row.restocked { "for sale again" } else { "not for sale again" };
+        let what = format!(
+            "paid back {} (minor units of {currency}) for {} x {}, {restocked} (refund {})",
+            row.amount_minor, row.quantity, row.sku, row.reference
+        );
+        moment(row.created_at, what)
+    });
+    Ok(told.collect())
+}
+
 async fn outbox(db: &Reader, id: OrderId) -> Result<Outbox, DbErr> {
     let holds = holds(db.backend());
     let sql = format!(
@@ -172,5 +190,5 @@ pub(super) fn bytes(id: OrderId) -> Value {
 }
 
 pub(super) fn moment(at: DateTime<Utc>, what: impl Into<String>) -> Moment {
-    Moment { at, what: what.into() }
+    Moment { at, what: what.into(), message: None }
 }

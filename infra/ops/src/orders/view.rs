@@ -70,6 +70,17 @@ pub(crate) struct Moment {
     pub(crate) at: DateTime<Utc>,
     /// In words.
     pub(crate) what: String,
+    /// The parked message that it tells of.
+    #[serde(flatten)]
+    pub(crate) message: Option<Named>,
+}
+
+/// A parked message by the two names that the verbs take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Named {
+    /// Its home queue, or `millpond.unrouted`.
+    pub(crate) queue: String,
+    pub(crate) message_id: String,
 }
 
 /// An order that no database holds.
@@ -78,7 +89,7 @@ pub(crate) struct Missing {
     /// The id that it has, if there is such an order.
     pub(crate) order_id: OrderId,
     pub(crate) region: String,
-    /// Where it would wait.
+    /// Where it would wait; what is parked names its own queue.
     pub(crate) queue: String,
     /// Messages that wait there; `null` where the broker does not say.
     pub(crate) ready: Option<u64>,

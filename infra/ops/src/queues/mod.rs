@@ -98,14 +98,29 @@ pub(crate) fn routes() -> Router<Arc<State>> {
 #[derive(Debug, Serialize)]
 struct Answer {
     queues: Vec<QueueView>,
+    /// What is in none of them.
+    unrouted: Unrouted,
     /// Databases that did not say what is paused and parked, and why: there it is unknown.
     silent: Vec<Silent>,
+}
+
+/// Messages that no queue wanted: one is an alarm.
+#[derive(Debug, Serialize)]
+struct Unrouted {
+    queue: String,
+    /// Messages that wait for a parker; `null` where a broker does not say.
+    ready: Option<u64>,
+    /// As in a queue.
+    parked_rows: Option<u64>,
 }
 
 async fn list(Shared(state): Shared<Arc<State>>, _operator: Operator) -> Json<Answer> {
     let told = told_by_databases(&state).await;
     let queues = known(&state.databases).iter().map(|known| view(&state, known, &told)).collect();
-    Json(Answer { queues, silent: told.silent })
+    let name = QueueName::unrouted();
+    let (ready, parked_rows) = (state.looks.of(&name).ready, parked_rows(&state, &name, &told));
+    let unrouted = Unrouted { queue: name.to_string(), ready, parked_rows };
+    Json(Answer { queues, unrouted, silent: told.silent })
 }
 
 async fn one(
@@ -161,14 +176,17 @@ fn view(state: &State, known: &Known, told: &Told) -> QueueView {
             .find(|pause| pause.queue == known.name().as_str())
             .map_or(PauseState::Open, PauseState::Paused),
     };
-    // Rows lie where the parker keeps them (`parker.database`), which is not where pauses are.
-    let holding = state.desk.holding(known.name());
+    let look = state.looks.of(known.name());
+    view::of(known, &look, pause, parked_rows(state, known.name(), told), state.clock.now())
+}
+
+/// The rows of `queue` that wait for a person. They lie where the parker keeps them (`parker.database`), which is not where
+/// pauses are; unknown as a whole where one of those databases is silent.
+fn parked_rows(state: &State, queue: &QueueName, told: &Told) -> Option<u64> {
+    let holding = state.desk.holding(queue);
     let rows = holding.iter().map(|database| {
         let told = told.databases.get(database.name())?;
-        Some(told.parked.get(known.name().as_str()).copied().unwrap_or(0))
+        Some(told.parked.get(queue.as_str()).copied().unwrap_or(0))
     });
-    // Unknown as a whole where one of them is silent.
-    let parked_rows = rows.sum::<Option<u64>>();
-    let look = state.looks.of(known.name());
-    view::of(known, &look, pause, parked_rows, state.clock.now())
+    rows.sum()
 }

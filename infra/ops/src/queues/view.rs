@@ -24,8 +24,10 @@ pub(crate) struct QueueView {
     parked: Option<u64>,
     /// Parked messages of the table that wait for a person, counted up to 100,000 over all queues.
     parked_rows: Option<u64>,
-    /// Age of the oldest that a worker just took.
+    /// Age of the oldest that waits: of the one that a worker took last, and the time since while none is taken.
     oldest_s: Option<f64>,
+    /// It is that or more: it was seen to wait, and nobody said for how long before.
+    oldest_at_least: bool,
     /// Messages that arrive per second, retries that come back among them.
     in_per_s: Option<f64>,
     /// Messages that are done per second.
@@ -85,7 +87,7 @@ pub(super) fn of(
     parked_rows: Option<u64>,
     now: DateTime<Utc>,
 ) -> QueueView {
-    let Look { ready, consumers, retrying, parked, net_per_s, drain, seen } = *look;
+    let Look { ready, consumers, retrying, parked, net_per_s, drain, oldest, seen } = *look;
     // A queue without consumers loses nothing to them, whoever is silent.
     let nobody_takes = consumers == Some(0);
     let taken_per_s = seen.taken_per_s.or(nobody_takes.then_some(0.0));
@@ -95,7 +97,7 @@ pub(super) fn of(
     let situation = Situation {
         what: known.what,
         waiting: ready,
-        oldest: seen.oldest,
+        oldest,
         drain,
         limited_by: seen.limited_by,
         paused: pause.zip(since.as_deref()).map(|(pause, since)| flow::Paused { by: &pause.paused_by, since }),
@@ -114,7 +116,8 @@ pub(super) fn of(
         retrying,
         parked,
         parked_rows,
-        oldest_s: seen.oldest.map(|age| age.as_secs_f64()),
+        oldest_s: oldest.map(|age| age.time.as_secs_f64()),
+        oldest_at_least: oldest.is_some_and(|age| age.at_least),
         // What gets in is what is taken, less what the queue gets shorter by.
         in_per_s: taken_per_s.zip(net_per_s).map(|(taken, net)| (taken - net).max(0.0)),
         out_per_s: seen.handled_per_s.or(nobody_takes.then_some(0.0)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use broker::announce::HEARTBEATS;
 use broker::{Broker, Depth, Listener, QueueName};
-use flow::{Beat, Drain, Roster, Seen, Trend};
+use flow::{Age, Beat, Drain, Oldest, Roster, Seen, Trend};
 use futures::future::join_all;
 use sea_orm::{ConnectionTrait as _, DbErr};
 use store::Database;
@@ -37,6 +37,8 @@ pub(crate) struct Look {
     /// Messages per second by which it gets shorter.
     pub(crate) net_per_s: Option<f64>,
     pub(crate) drain: Drain,
+    /// Of the oldest message that waits.
+    pub(crate) oldest: Option<Age>,
     pub(crate) seen: Seen,
 }
 
@@ -49,6 +51,7 @@ impl Default for Look {
             parked: None,
             net_per_s: None,
             drain: Drain::Unknown,
+            oldest: None,
             seen: Seen::default(),
         }
     }
@@ -75,7 +78,7 @@ pub(crate) async fn follow(state: Arc<State>) -> std::convert::Infallible {
     let mut orders = Some(state.orders.listen(HEARTBEATS));
     let mut events = (!one_broker).then(|| state.events.listen(HEARTBEATS));
     let mut watch = Watch {
-        queues: known(&state.databases).into_iter().map(|known| (known, Trend::new(TREND))).collect(),
+        queues: known(&state.databases).into_iter().map(Followed::new).collect(),
         roster: Roster::new(Duration::from_millis(state.config.heartbeat_expires_ms), WORKERS),
         start: Instant::now(),
     };
@@ -92,8 +95,21 @@ pub(crate) async fn follow(state: Arc<State>) -> std::convert::Infallible {
     }
 }
 
+/// A queue, and what came of the looks at it until now.
+struct Followed {
+    known: Known,
+    trend: Trend,
+    oldest: Oldest,
+}
+
+impl Followed {
+    fn new(known: Known) -> Self {
+        Self { known, trend: Trend::new(TREND), oldest: Oldest::default() }
+    }
+}
+
 struct Watch {
-    queues: Vec<(Known, Trend)>,
+    queues: Vec<Followed>,
     roster: Roster,
     start: Instant,
 }
@@ -107,17 +123,18 @@ impl Watch {
 
     async fn look(&mut self, state: &State) {
         let limit = state.config.look() * LOOKS;
-        let looks = self.queues.iter().map(|(known, _)| depths_of(state, known, limit));
-        let depths = join_all(looks).await;
+        let looks = self.queues.iter().map(|followed| depths_of(state, &followed.known, limit));
+        let (depths, unrouted) = futures::join!(join_all(looks), unrouted(state, limit));
         let now = self.start.elapsed();
-        let mut looks = BTreeMap::new();
-        for ((known, trend), depths) in self.queues.iter_mut().zip(depths) {
+        let mut looks = BTreeMap::from([(QueueName::unrouted(), Look { ready: unrouted, ..Look::default() })]);
+        for (Followed { known, trend, oldest }, depths) in self.queues.iter_mut().zip(depths) {
             match depths.ready {
                 Some(ready) => trend.record(now, ready),
                 None => trend.forget(),
             }
             let seen = self.roster.of_queue(now, known.name().as_str());
-            let look = Look { net_per_s: trend.net_per_second(), drain: trend.drain(), seen, ..depths };
+            let oldest = oldest.record(now, depths.ready, depths.consumers, &seen);
+            let look = Look { net_per_s: trend.net_per_second(), drain: trend.drain(), oldest, seen, ..depths };
             looks.insert(known.name().clone(), look);
         }
         state.looks.set(looks);
@@ -141,6 +158,20 @@ async fn depths_of(state: &State, known: &Known, limit: Duration) -> Look {
         parked: sum(parked),
         ..Look::default()
     }
+}
+
+/// What no queue wanted and no parker took yet, on both brokers; unknown where one of them does not say.
+async fn unrouted(state: &State, limit: Duration) -> Option<u64> {
+    if Arc::ptr_eq(&state.orders, &state.events) {
+        return unrouted_at(&*state.orders, limit).await;
+    }
+    let (orders, events) = futures::join!(unrouted_at(&*state.orders, limit), unrouted_at(&*state.events, limit));
+    Some(orders? + events?)
+}
+
+async fn unrouted_at(broker: &dyn Broker, limit: Duration) -> Option<u64> {
+    let depths = depths(broker, &[QueueName::unrouted()], limit).await?;
+    depths.first().map(|depth| depth.ready)
 }
 
 async fn depths(broker: &dyn Broker, queues: &[QueueName], limit: Duration) -> Option<Vec<Depth>> {

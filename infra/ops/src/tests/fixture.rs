@@ -153,6 +153,11 @@ impl Site {
 
     /// Puts `count` orders into the checkout queue.
     pub(super) async fn publish(&self, count: usize) {
+        self.publish_to(&layout::order_placed_key(&"main".parse().unwrap()), count).await;
+    }
+
+    /// Publishes `count` orders by this key.
+    pub(super) async fn publish_to(&self, key: &str, count: usize) {
         let message = |n: usize| Message {
             id: format!("m-{n}").parse().unwrap(),
             kind: events::OrderPlaced::KIND.to_owned(),
@@ -162,11 +167,8 @@ impl Site {
             transient: false,
             body: Bytes::from_static(b"{}"),
         };
-        let publish = |n| Publish {
-            exchange: layout::orders_exchange(),
-            routing_key: layout::order_placed_key(&"main".parse().unwrap()),
-            message: message(n),
-        };
+        let publish =
+            |n| Publish { exchange: layout::orders_exchange(), routing_key: key.to_owned(), message: message(n) };
         for outcome in self.broker.publish((0..count).map(publish).collect()).await {
             outcome.unwrap();
         }

@@ -60,6 +60,21 @@ async fn an_event_that_waits_in_the_outbox_is_told_of() {
 }
 
 #[tokio::test]
+async fn what_was_paid_back_is_in_the_timeline() {
+    for site in Site::both().await {
+        let id = site.store_order("cart-1").await;
+        let sql = "INSERT INTO order_refunds (order_id, sku, reference, quantity, restocked, amount_minor) VALUES \
+                   ($1, 'MUG', 'return-1', 1, $2, 1450)";
+        execute(&site, sql, vec![id.as_uuid().into(), true.into()]).await;
+        let answer = found(&site, "cart-1").await;
+        let paid = "paid back 1450 (minor units of EUR) for 1 x MUG, for sale again (refund return-1)";
+        assert_eq!(words(&answer["orders"][0]).last(), Some(&paid), "{answer}");
+        assert_eq!(answer["orders"][0]["timeline"][0].get("message_id"), None);
+        site.close().await;
+    }
+}
+
+#[tokio::test]
 async fn what_a_customer_wrote_is_shown_to_who_asks_for_it_and_that_is_written_down() {
     for site in Site::both().await {
         let id = site.store_order("cart-1").await;
@@ -92,8 +107,11 @@ async fn an_order_that_is_not_stored_is_told_to_be_parked_or_known_to_the_queue_
             let binds = vec![json!({}).into(), body.into(), chrono::DateTime::UNIX_EPOCH.into(), queue.into()];
             execute(&site, sql, binds).await;
             let answer = found(&site, &id.to_string()).await;
-            let parked = answer["missing"][0]["parked"][0]["what"].as_str().unwrap();
-            assert_eq!(parked, "order.placed was parked (open now): a wrong total", "{queue}");
+            let parked = &answer["missing"][0]["parked"][0];
+            assert_eq!(parked["what"], "order.placed was parked (open now): a wrong total", "{queue}");
+            let (status, shown) = site.get(&format!("/v1/parked/{queue}/m")).await;
+            assert_eq!((&parked["queue"], &parked["message_id"]), (&json!(queue), &json!("m")), "{answer}");
+            assert_eq!((status, &shown["state"]), (StatusCode::OK, &json!("open")), "by these it is shown: {shown}");
             assert!(answer["advice"].as_str().unwrap().contains("millpond parked"), "{answer}");
         }
         site.close().await;

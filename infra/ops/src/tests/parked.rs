@@ -41,10 +41,23 @@ async fn parked_messages_are_shown_redacted_and_what_is_done_with_them_is_in_the
         let one = json!({"select": {"queue": QUEUE, "message_id": "a/1"}, "reason": "a test"});
         let (_, done) = site.send(Method::POST, "/v1/parked/discard", one).await;
         assert_eq!(done, json!({"messages": 1}));
+        let (_, gone) = site.get("/v1/parked/messages?queue=checkout.main&state=discarded").await;
+        assert_eq!((&gone["messages"][0]["message_id"], &gone["next"]), (&json!("a/1"), &Value::Null), "{gone}");
+        let (_, first) = site.get("/v1/parked/messages?limit=1").await;
+        assert_eq!((&first["messages"][0]["message_id"], &first["next"]), (&json!("b"), &json!(format!("{QUEUE}/b"))));
+        let (_, second) = site.get(&format!("/v1/parked/messages?limit=1&after={QUEUE}/b")).await;
+        assert_eq!((&second["messages"][0]["message_id"], &second["next"]), (&json!("c"), &Value::Null));
         let all = json!({"select": {"all": true}, "per_second": 5});
         let (_, done) = site.send(Method::POST, "/v1/parked/replay", all).await;
         assert_eq!(done, json!({"messages": 2}));
-        let expected = ["anna parked.replay parked".to_owned(), format!("anna parked.discard {QUEUE}/a/1")];
+        let group = json!({"select": {"queue": "checkout.main"}});
+        let (_, done) = site.send(Method::POST, "/v1/parked/stop", group).await;
+        assert_eq!(done, json!({"messages": 2}));
+        let expected = [
+            format!("anna parked.stop {QUEUE}"),
+            "anna parked.replay parked".to_owned(),
+            format!("anna parked.discard {QUEUE}/a/1"),
+        ];
         assert_eq!(site.trail().await, expected);
         site.close().await;
     }
@@ -60,6 +73,8 @@ async fn what_can_not_be_meant_of_parked_messages_is_refused_and_leaves_no_trail
         ("/v1/parked/replay", json!({"select": {"all": true, "colour": "red"}})),
         ("/v1/parked/replay", json!({"select": {"all": true}, "per_second": 0})),
         ("/v1/parked/replay", json!({"select": {"all": true}, "per_second": 1e9})),
+        ("/v1/parked/stop", json!({})),
+        ("/v1/parked/stop", json!({"select": {"all": true}, "reason": "why"})),
         ("/v1/parked/discard", json!({"select": {"all": true}})),
         ("/v1/parked/discard", json!({"reason": "why"})),
     ] {
@@ -67,8 +82,15 @@ async fn what_can_not_be_meant_of_parked_messages_is_refused_and_leaves_no_trail
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {problem}");
         assert!(problem["detail"].as_str().unwrap().len() > 20, "{problem}");
     }
-    let (status, _) = site.ask(Method::POST, "/v1/parked/replay", "", Some(json!({"select": {"all": true}}))).await;
-    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    for query in ["state=gone", "after=nowhere", "limit=many", "colour=red"] {
+        let (status, problem) = site.get(&format!("/v1/parked/messages?{query}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {problem}");
+    }
+    for path in ["/v1/parked/replay", "/v1/parked/stop"] {
+        let (status, _) = site.ask(Method::POST, path, "", Some(json!({"select": {"all": true}}))).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(site.ask(Method::GET, "/v1/parked/messages", "", None).await.0, StatusCode::UNAUTHORIZED);
     let (status, _) = site.get(&format!("/v1/parked/{QUEUE}/nobody")).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert_eq!(site.trail().await, Vec::<String>::new());

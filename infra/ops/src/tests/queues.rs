@@ -38,9 +38,10 @@ async fn depths_come_from_the_broker_and_rates_from_heartbeats_and_what_neither_
     for site in Site::both().await {
         site.publish(7).await;
         let view = until(&site, "the depth is known", |view| view["ready"] == 7 && view["in_per_s"].is_number()).await;
-        // Nobody takes, so nothing gets out; how old the oldest is, nobody says.
+        // Nobody takes, so nothing gets out; how old the oldest was when it was first seen, nobody says.
         assert_eq!((&view["consumers"], &view["workers"], &view["out_per_s"]), (&json!(0), &json!(0), &json!(0.0)));
-        assert_eq!((&view["oldest_s"], &view["limited_by"]), (&Value::Null, &Value::Null));
+        assert_eq!((&view["oldest_at_least"], &view["limited_by"]), (&json!(true), &Value::Null));
+        assert!(view["oldest_s"].is_number(), "{view}");
         assert_eq!((&view["parked"], &view["parked_rows"], &view["paused"]), (&json!(0), &json!(0), &Value::Null));
 
         let view = wait::until("the heartbeat is heard", || async {
@@ -55,10 +56,36 @@ async fn depths_come_from_the_broker_and_rates_from_heartbeats_and_what_neither_
         assert!(sentence.contains("7 orders waiting, oldest 41 s"), "{sentence}");
         assert!(sentence.ends_with("Limited by the database budget; more workers won't help."), "{sentence}");
 
+        // It takes nothing more: what waits behind what it took only gets older.
+        let view = wait::until("the oldest gets older", || async {
+            site.broker.announce(HEARTBEATS, Beat { oldest_ms: None, ..beat() }.to_bytes().into());
+            let view = site.get("/v1/queues/checkout.main").await.1;
+            (view["oldest_s"].as_f64() > Some(41.0)).then_some(view)
+        })
+        .await
+        .unwrap();
+        assert_eq!((&view["ready"], &view["oldest_at_least"]), (&json!(7), &json!(false)));
+
         let (_, all) = site.get("/v1/queues").await;
         let names: Vec<&str> = all["queues"].as_array().unwrap().iter().filter_map(|q| q["queue"].as_str()).collect();
         let known = ["checkout.main", "analytics.orders", "invalidation", "analytics.pages"];
         assert_eq!(names, known.map(|name| format!("millpond.{name}.v1")));
+        site.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_no_queue_wanted_is_told_of_with_and_without_a_parker() {
+    for site in Site::both().await {
+        site.publish_to("order.placed.atlantis", 2).await;
+        park_in(site.database(), "millpond.unrouted", "a", "x").await;
+        let unrouted = wait::until("the brokers say what no queue wanted", || async {
+            let unrouted = site.get("/v1/queues").await.1["unrouted"].clone();
+            (unrouted["ready"] == 2).then_some(unrouted)
+        })
+        .await
+        .unwrap();
+        assert_eq!(unrouted, json!({"queue": "millpond.unrouted", "ready": 2, "parked_rows": 1}));
         site.close().await;
     }
 }

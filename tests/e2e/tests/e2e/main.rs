@@ -45,6 +45,7 @@ on_all_parts!(
     metrics::what_a_shop_does_is_counted_in_every_role,
     pages::a_page_event_batch_posted_twice_counts_once,
     parked::what_is_parked_is_listed_shown_replayed_and_discarded_by_the_verb,
+    parked::a_parked_order_is_found_by_its_id_and_what_was_discarded_by_mistake_is_brought_back,
     bad_input::a_malformed_request_gets_a_problem_that_names_every_wrong_field,
     bad_input::a_malformed_message_put_into_a_queue_by_hand_is_parked_while_its_neighbours_pass,
     kills::a_checkout_killed_in_mid_batch_loses_nothing_and_doubles_nothing,

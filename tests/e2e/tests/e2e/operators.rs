@@ -50,6 +50,10 @@ pub(crate) async fn a_paused_queue_keeps_what_comes_in_through_a_restart_and_doe
     assert_eq!((&waits["in_hand"], &waits["retrying"].as_u64().unwrap_or(0)), (&Value::from(0), &0));
     let sentence = waits["sentence"].as_str().unwrap_or_default();
     assert!(sentence.starts_with("Paused by local since "), "{sentence}");
+    assert!(
+        waits["oldest_s"].is_number() && sentence.contains(", oldest "),
+        "while nobody takes it has an age: {waits}"
+    );
 
     // A worker that starts while it is paused takes nothing.
     shop.kill("checkout").await?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use broker::{Publish, QueueName, layout};
-use model::{Message, headers};
+use model::{Message, OrderId, RegionNumber, headers};
 use serde_json::Value;
 use testkit::process::run;
 use testkit::wait;
@@ -24,24 +24,20 @@ async fn until(shop: &Shop, id: &str, what: &str, holds: impl Fn(&Value) -> bool
     wait::until(what, || async { shown(shop, id).await.filter(&holds) }).await.with_context(|| shop.logs())
 }
 
-pub(crate) async fn what_is_parked_is_listed_shown_replayed_and_discarded_by_the_verb(parts: Parts) -> Result<()> {
-    let mut shop = Shop::open(parts, &[("MUG", 10)]).await?;
-    let nothing = verb(shop.folder(), &["parked", "list"]).await?;
-    ensure!(nothing.contains("Nothing is parked."), "{nothing}");
+/// Parks b-1 and b-2, which can't be read, and the order k-good, which an earlier release is supposed to have parked. Gives
+/// the id of its message.
+async fn park_three(shop: &mut Shop) -> Result<String> {
     shop.stop().await?;
-
-    // Two that can't be read, and one that an earlier release is supposed to have parked.
-    let queue = queue()?;
     let unreadable =
         |id: &str| -> Result<Message> { Ok(Message { id: id.parse()?, body: BROKEN.into(), ..placed("k-x")? }) };
     let mut good = placed("k-good")?;
     let good_id = good.id.to_string();
     good.headers.insert(headers::REASON.to_owned(), "failed 8 times, at last later: no".to_owned());
-    let broker = by_hand(&shop).await?;
+    let broker = by_hand(shop).await?;
     let batch = vec![
         to_checkout(unreadable("b-1")?),
         to_checkout(unreadable("b-2")?),
-        Publish::to_queue(&queue.parked(), good),
+        Publish::to_queue(&queue()?.parked(), good),
     ];
     for outcome in broker.publish(batch).await {
         outcome?;
@@ -49,8 +45,59 @@ pub(crate) async fn what_is_parked_is_listed_shown_replayed_and_discarded_by_the
     broker.close().await;
     shop.reopen().await?;
     for id in ["b-1", "b-2", &good_id] {
-        until(&shop, id, "it is parked", |message| message["state"] == "open").await?;
+        until(shop, id, "it is parked", |message| message["state"] == "open").await?;
     }
+    Ok(good_id)
+}
+
+pub(crate) async fn a_parked_order_is_found_by_its_id_and_what_was_discarded_by_mistake_is_brought_back(
+    parts: Parts,
+) -> Result<()> {
+    let mut shop = Shop::open(parts, &[("MUG", 10)]).await?;
+    let good_id = park_three(&mut shop).await?;
+    let queue = queue()?;
+
+    // An id is of a message, and not of an order: the order leads to it.
+    let order = OrderId::derive(RegionNumber(1), &"main".parse()?, &"k-good".parse()?).to_string();
+    let (_, found) =
+        run(shop.folder(), &["--config", "millpond.toml", "orders", "--json", "find", order.as_str()]).await?;
+    let found: Value = serde_json::from_str(&found).with_context(|| found.clone())?;
+    let named = &found["missing"][0]["parked"][0];
+    let names = [&named["queue"], &named["message_id"]].map(|name| name.as_str().unwrap_or_default());
+    assert_eq!(names, [queue.as_str(), good_id.as_str()], "{found}");
+    let replayed = verb(shop.folder(), &["parked", "replay", names[0], names[1]]).await?;
+    ensure!(replayed.contains("1 messages"), "{replayed}");
+    until(&shop, &good_id, "it has closed", |message| message["state"] == "closed").await?;
+
+    // A group's messages, page by page.
+    let page = verb(shop.folder(), &["parked", "list", "--messages", "--limit", "1"]).await?;
+    ensure!(page.contains(&format!("{queue}  b-1")) && !page.contains("b-2"), "{page}");
+    let next = page.lines().find_map(|line| line.split_once("--after ")).context("there is a second")?.1;
+    let page = verb(shop.folder(), &["parked", "list", "--messages", "--after", next]).await?;
+    ensure!(page.contains(&format!("{queue}  b-2")) && !page.contains("b-1"), "{page}");
+
+    verb(shop.folder(), &["parked", "discard", "--all", "--because", "a slip"]).await?;
+    let gone = verb(shop.folder(), &["parked", "list", "--messages", "--state", "discarded"]).await?;
+    ensure!(gone.contains(&format!("{queue}  b-1")) && gone.contains("a slip"), "{gone}");
+    verb(shop.folder(), &["parked", "replay", queue.as_str(), "b-1"]).await?;
+    until(&shop, "b-1", "it is parked again", |message| message["state"] == "open" && message["times"] == 2).await?;
+
+    // Nothing is on its way any more.
+    let (status, said) = run(shop.folder(), &["--config", "millpond.toml", "parked", "stop", "--all"]).await?;
+    ensure!(!status.success() && said.contains("No such message is on its way"), "{said}");
+    let audit = verb(shop.folder(), &["audit"]).await?;
+    let oldest = audit.lines().last().and_then(|line| line.split_whitespace().next()).context("a time")?;
+    let before = verb(shop.folder(), &["audit", "--before", oldest]).await?;
+    ensure!(audit.contains("a slip") && before.trim().is_empty(), "{audit}\nbefore {oldest}:\n{before}");
+    shop.stop().await
+}
+
+pub(crate) async fn what_is_parked_is_listed_shown_replayed_and_discarded_by_the_verb(parts: Parts) -> Result<()> {
+    let mut shop = Shop::open(parts, &[("MUG", 10)]).await?;
+    let nothing = verb(shop.folder(), &["parked", "list"]).await?;
+    ensure!(nothing.contains("Nothing is parked."), "{nothing}");
+    let good_id = park_three(&mut shop).await?;
+    let queue = queue()?;
 
     let printed = verb(shop.folder(), &["parked", "--json", "list"]).await?;
     let listing: Value = serde_json::from_str(&printed)?;
@@ -89,6 +136,9 @@ pub(crate) async fn what_is_parked_is_listed_shown_replayed_and_discarded_by_the
         vec!["parked", "replay", "--all", "--rate", "0"],
         vec!["parked", "replay", "q"],
         vec!["parked", "list", "--queue", "checkout.mian"],
+        vec!["parked", "list", "--state", "discarded"],
+        vec!["parked", "stop"],
+        vec!["audit", "--before", "yesterday"],
     ] {
         let args: Vec<&str> = ["--config", "millpond.toml"].into_iter().chain(wrong).collect();
         let (status, said) = run(shop.folder(), &args).await?;
