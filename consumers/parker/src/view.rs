@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait as _, DbErr};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use store::Database;
 use store::entity::parked_message::Model;
+use store::{Database, Reader, Reads};
 
 use crate::desk::{Selection, chosen};
 use crate::reason::without_quoted;
@@ -140,8 +140,10 @@ pub(crate) async fn groups(database: &Arc<Database>, selection: &Selection, limi
         in_state("replaying"),
         in_state("replayed"),
     );
+    // As of now: whoever has just replayed or discarded a group sees it.
+    let reader = database.reader_as_of_now(Reads::Report).await?;
     let mut groups = Vec::new();
-    for row in database.read().query_all_raw(database.statement(sql, binds)).await? {
+    for row in reader.query_all_raw(reader.statement(sql, binds)).await? {
         let count = |column: &str| -> Result<u64, DbErr> {
             let count: i64 = row.try_get("", column)?;
             Ok(u64::try_from(count).unwrap_or(0))
@@ -159,19 +161,19 @@ pub(crate) async fn groups(database: &Arc<Database>, selection: &Selection, limi
             sample: None,
         };
         // One body in memory at a time.
-        group.sample = newest(database, &group).await?;
+        group.sample = newest(&reader, &group).await?;
         groups.push(group);
     }
     Ok(groups)
 }
 
-async fn newest(database: &Arc<Database>, group: &Group) -> Result<Option<Shown>, DbErr> {
+async fn newest(reader: &Reader, group: &Group) -> Result<Option<Shown>, DbErr> {
     let sql = format!(
         "SELECT * FROM parked_messages WHERE queue = $1 AND kind = $2 AND reason_key = $3 AND state IN ({WAITING}) \
          ORDER BY last_parked_at DESC LIMIT 1"
     );
     let binds = [group.queue.clone().into(), group.kind.clone().into(), group.reason.clone().into()];
-    let row = database.read().query_one_raw(database.statement(sql, binds)).await?;
+    let row = reader.query_one_raw(reader.statement(sql, binds)).await?;
     Ok(row.map(|row| row::read(&row)).transpose()?.map(Shown::from))
 }
 

@@ -99,6 +99,7 @@ impl Process {
             supervisor: Supervisor::new(settings.stop.clone(), shutdown.clone()),
             router,
             at_hand: None,
+            problems: None,
             metrics,
             queues: BTreeMap::new(),
             settings: &settings,
@@ -159,6 +160,8 @@ struct Starting<'a> {
     queues: BTreeMap<&'static str, (Arc<dyn Broker>, BTreeSet<QueueName>)>,
     /// What the server answers without the router.
     at_hand: Option<http::AtHand>,
+    /// How it tells readers of what it answers itself.
+    problems: Option<http::Problems>,
     /// The server has answered its last request.
     answered: CancellationToken,
     /// Brokers whose unroutable messages are watched already.
@@ -196,6 +199,7 @@ impl Starting<'_> {
         }
         let (router, shutdown, answered) = (self.router, self.shutdown, self.answered);
         let server = self.at_hand.into_iter().fold(server, http::Server::at_hand);
+        let server = self.problems.into_iter().fold(server, http::Server::problems);
         self.supervisor.start("http", async move {
             server.serve(router, shutdown).await;
             answered.cancel();
@@ -274,6 +278,7 @@ impl Starting<'_> {
         });
         self.router = std::mem::take(&mut self.router).merge(storefront.router());
         self.at_hand = Some(storefront.at_hand());
+        self.problems = Some(storefront.problems());
         self.hear_purges(Arc::new(storefront.refresh())).await?;
         let (shutdown, answered, pages) = (self.shutdown.clone(), self.answered.clone(), self.parts.pages().await?);
         self.supervisor.start("storefront", async move {

@@ -11,7 +11,7 @@ use model::EventId;
 use sea_orm::{ConnectionTrait as _, DbErr, QueryResult, Value};
 use serde::{Deserialize, Serialize};
 use service::Problem;
-use store::{Database, Transaction};
+use store::{Database, Reads, Transaction};
 use tokio::time::timeout;
 
 use crate::auth::Operator;
@@ -129,14 +129,16 @@ async fn show(
     Ok(Json(trail))
 }
 
-async fn rows(database: &Database, limit: u64, before: Option<DateTime<Utc>>) -> Result<Vec<Entry>, DbErr> {
+/// As of now: whoever has just acted finds it in the trail.
+async fn rows(database: &Arc<Database>, limit: u64, before: Option<DateTime<Utc>>) -> Result<Vec<Entry>, DbErr> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let columns = "SELECT at, operator, action, target, detail FROM operator_audit";
     let mut binds = vec![limit.into()];
     binds.extend(before.map(Value::from));
     let earlier = if before.is_some() { "WHERE at < $2" } else { "" };
     let sql = format!("{columns} {earlier} ORDER BY at DESC, id DESC LIMIT $1");
-    let rows = database.read().query_all_raw(database.statement(sql, binds)).await?;
+    let reader = database.reader_as_of_now(Reads::History).await?;
+    let rows = reader.query_all_raw(reader.statement(sql, binds)).await?;
     rows.iter().map(|row| entry(database, row)).collect()
 }
 

@@ -18,7 +18,8 @@
 //!   confirmed order is believed from the cache alone while it is young ([`Config::trust_confirmed_s`]).
 //! - **A change is made once for each key**, in a task of its own, and is answered the same to every repeat; only a server key
 //!   with the scope `stock` may ask for one, and only within its market. Changes in flight are bounded.
-//! - **No edit is lost**: one that names the version it was made for is made to that version or not at all. An import is made
+//! - **No edit is lost**: one of a product or of stock that names the version it was made for is made to that version or not at
+//!   all. An import is made
 //!   whole, once for each key, or every bad line is named. Edits have places of their own: they take none from changes of orders.
 //!
 //! # The answer
@@ -36,6 +37,7 @@
 
 mod caller;
 pub mod catalogue;
+mod condition;
 mod config;
 mod lookup;
 mod pages;

@@ -70,7 +70,8 @@ pub(crate) struct Shared {
 }
 
 /// The storefront without a server of its own, for a process that serves several roles on one port: serve
-/// [`Storefront::router`] with [`Storefront::at_hand`], and run [`Storefront::maintain`] beside it. [`run`] is both.
+/// [`Storefront::router`] with [`Storefront::at_hand`] and [`Storefront::problems`], and run [`Storefront::maintain`] beside it.
+/// [`run`] is both.
 pub struct Storefront {
     shared: Arc<Shared>,
     databases: Arc<Databases>,
@@ -135,6 +136,12 @@ impl Storefront {
         Arc::new(move |uri, headers| public.at_hand(uri, headers))
     }
 
+    /// How readers are told of what the same server answers itself: by a page where they ask for one.
+    pub fn problems(&self) -> http::Problems {
+        let public = Arc::clone(&self.shared.public);
+        Arc::new(move |problem, headers| public.fault(problem, headers))
+    }
+
     /// Looks for the orders that streams wait for, follows the keys' file and forgets old answers and prices until the soft
     /// stop, which also ends the streams.
     pub async fn maintain(&self, shutdown: Shutdown) {
@@ -165,7 +172,8 @@ impl Storefront {
     }
 
     pub(crate) async fn serve(&self, server: http::Server, health: Router, shutdown: Shutdown) {
-        let serving = server.at_hand(self.at_hand()).serve(self.router().merge(health), shutdown.clone());
+        let server = server.at_hand(self.at_hand()).problems(self.problems());
+        let serving = server.serve(self.router().merge(health), shutdown.clone());
         join(serving, self.maintain(shutdown.clone())).await;
         shutdown.hard().run_until_cancelled(self.drain()).await;
     }

@@ -5,7 +5,7 @@
 //! # Nouns
 //! A [`Database`] is a `PostgreSQL` database or a SQLite file. A [`Region`] of the shop lives in one; several may share it,
 //! so every table of a region's own data has the region's number in its key, or (orders) in the id. [`Databases`] is what
-//! the configuration names. A [`Database`] stands for its primary; a [`Reader`] reads lists and reports from a [`Replica`] that
+//! the configuration names. A [`Database`] stands for its primary; a [`Reader`] reads lists, history and sums from a [`Replica`] that
 //! is not too far behind, else there. A [`Fault`] says what a failed statement means for the message behind it.
 //!
 //! # Guarantees

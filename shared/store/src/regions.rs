@@ -27,11 +27,6 @@ impl Region {
         self.database.reader(reads)
     }
 
-    /// As [`Self::reader`], by a replica that says now, or within a moment, that it has replayed `position`; else the primary.
-    pub async fn reader_after(&self, reads: Reads, position: Option<Position>) -> Reader {
-        self.database.reader_after(reads, position).await
-    }
-
     /// As [`Self::reader`], by a replica that is known to have replayed `position`; where that is not known, the primary.
     pub fn reader_at(&self, reads: Reads, position: Option<Position>) -> Reader {
         self.database.reader_at(reads, position)

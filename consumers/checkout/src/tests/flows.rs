@@ -7,6 +7,7 @@ use events::{
 };
 use model::{MarketId, OrderId, Sku};
 use sea_orm::ConnectionTrait as _;
+use store::catalogue::Expected;
 use store::stock::{self, Change, Done, Error, RefundLine};
 use store::{Fault, Region};
 
@@ -24,6 +25,7 @@ on_both!(
     a_key_makes_one_change_and_its_repeats_get_the_first_answer,
     a_request_that_was_forgotten_is_refused_and_not_made_again,
     another_markets_order_is_no_order,
+    a_count_for_a_version_overwrites_no_delivery_that_it_has_not_seen,
     a_reservation_that_can_not_be_released_holds_up_no_other,
 );
 
@@ -42,7 +44,7 @@ pub(crate) fn sku(text: &str) -> Sku {
 /// Makes `change` as the storefront does: again where another transaction was in the way.
 pub(crate) async fn apply(region: &Region, key: &str, change: &Change) -> Result<Done, Error> {
     loop {
-        match stock::apply(region, &market(), &key.parse().unwrap(), change).await {
+        match stock::apply(region, &market(), &key.parse().unwrap(), change, &Expected::Anything).await {
             Err(Error::Database(error)) if matches!(Fault::classify(&error), Fault::Contention(_)) => {}
             made => return made,
         }
@@ -307,12 +309,41 @@ async fn a_request_that_was_forgotten_is_refused_and_not_made_again(site: Site) 
     assert_eq!(site.level("MUG").await, (20, 3, 0));
 }
 
+async fn a_count_for_a_version_overwrites_no_delivery_that_it_has_not_seen(site: Site) {
+    let region = site.region().await;
+    let count = async |key: &str, on_hand: i64, expected: Expected| {
+        let change = Change::Count { sku: sku("MUG"), on_hand };
+        stock::apply(&region, &market(), &key.parse().unwrap(), &change, &expected).await
+    };
+    let current = |made: Result<Done, Error>| match made {
+        Err(Error::Precondition { current }) => current,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(current(count("k-0", 10, Expected::Existing).await), None, "and leaves no row behind");
+    count("k-1", 10, Expected::Absent).await.unwrap();
+    assert_eq!(current(count("k-2", 12, Expected::Absent).await), Some(1));
+    site.change("delivery", Change::Restock { sku: sku("MUG"), units: 5 }).await.unwrap();
+    assert_eq!(current(count("k-3", 12, Expected::OneOf(vec![1])).await), Some(2));
+    assert_eq!(site.level("MUG").await, (15, 0, 0));
+    // What was refused left no trace: its key may be used for the version that there is. And a repeat is the same.
+    for replayed in [false, true] {
+        let counted = count("k-3", 12, Expected::OneOf(vec![2])).await.unwrap();
+        assert_eq!((&counted.answer["version"], counted.replayed), (&3.into(), replayed));
+    }
+    // A sale is a change, too: its units are promised since.
+    done(&site.worker().await, &[order("a", &[("MUG", 4, 100)])]).await;
+    assert_eq!(current(count("k-4", 9, Expected::OneOf(vec![3])).await), Some(4));
+    count("k-4", 9, Expected::OneOf(vec![3, 4])).await.unwrap();
+    assert_eq!(site.level("MUG").await, (9, 4, 0));
+}
+
 async fn another_markets_order_is_no_order(site: Site) {
     site.counted("MUG", 10).await;
     done(&site.worker().await, &[order("a", &[("MUG", 4, 100)])]).await;
     let region = site.region().await;
     let cancel = Change::Cancel { order: id("a") };
-    let other = stock::apply(&region, &"us".parse().unwrap(), &"k".parse().unwrap(), &cancel).await;
+    let other =
+        stock::apply(&region, &"us".parse().unwrap(), &"k".parse().unwrap(), &cancel, &Expected::Anything).await;
     assert_eq!(code(other), "unknown_order");
     assert_eq!(code(site.change("k", Change::Cancel { order: id("nobody's") }).await), "unknown_order");
     assert_eq!(site.level("MUG").await, (10, 4, 0));

@@ -126,7 +126,7 @@ async fn storm(site: &Site, process: u64) {
         };
         match apply(&region, &key, &change).await {
             Ok(_) | Err(stock::Error::Refused(_) | stock::Error::KeyReused) => {}
-            Err(stock::Error::Database(error)) => panic!("{change:?}: {error}"),
+            Err(error) => panic!("{change:?}: {error}"),
         }
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use service::metrics::Metrics;
 use service::{Readiness, Shutdown, Tasks};
 use store::entity::{order, order_line};
-use store::{Config as Store, Database, DatabaseConfig, Databases};
+use store::{Config as Store, Database, DatabaseConfig, Databases, ReplicationConfig};
 use tempfile::TempDir;
 use testkit::postgres::FreshDatabase;
 use testkit::rabbit::FreshVhost;
@@ -60,6 +60,20 @@ impl Site {
         let file = folder.path().join("shop.queue");
         let broker = Embedded::open(&file, broker_embedded::Config::default()).await.unwrap();
         Self::over(broker, &store, parker, folder, None).await
+    }
+
+    /// Embedded, over this database and a replica of it, which is looked at often and may be as late as it likes.
+    pub(super) async fn replicated(primary: &str, replica: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = DatabaseConfig {
+            max_connections: 8,
+            replicas: vec![replica.into()],
+            replication: ReplicationConfig { max_lag_ms: 600_000, look_ms: 20, ..ReplicationConfig::default() },
+            ..DatabaseConfig::at(primary)
+        };
+        let file = folder.path().join("shop.queue");
+        let broker = Embedded::open(&file, broker_embedded::Config::default()).await.unwrap();
+        Self::open(broker, config, folder, None).await
     }
 
     pub(super) async fn servers() -> Self {

@@ -4,3 +4,4 @@ mod fixture;
 mod orders;
 mod parked;
 mod queues;
+mod replica;

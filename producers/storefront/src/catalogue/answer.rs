@@ -1,13 +1,14 @@
 //! Answers of the routes that change products.
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use model::Sku;
 use service::{Kind, Problem, kinds};
 use store::catalogue::{Edited, ProductEdit};
 
 use crate::caller::private;
+use crate::condition::put_version;
 use crate::shown::Shown;
 
 /// What every 503 says.
@@ -55,10 +56,4 @@ pub(super) fn precondition_failed(current: Option<i64>) -> Response {
 pub(super) fn no_place(what: &str, again: &str) -> Problem {
     let detail = format!("as many {what} are being made as this server takes; {again}");
     Problem::new(kinds::REDUCED_CAPACITY, detail).retry_after(1)
-}
-
-fn put_version(headers: &mut HeaderMap, version: i64) {
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
-        headers.insert(header::ETAG, tag);
-    }
 }

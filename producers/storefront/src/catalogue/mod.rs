@@ -19,7 +19,6 @@
 
 mod answer;
 mod check;
-mod condition;
 mod csv_lines;
 pub mod file;
 mod import;
@@ -40,8 +39,8 @@ use store::catalogue::{self, EditError, Edited, Expected, Patch, ProductEdit};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::caller::{self, Caller};
-use crate::pages;
 use crate::run::Shared;
+use crate::{condition, pages};
 use answer::AGAIN;
 
 /// Routes that change products.

@@ -136,6 +136,11 @@ impl Public {
         problems::answer(problem, headers, native, self.sites.of_none())
     }
 
+    /// A fault of the server itself, whatever was asked for; it names no market, and is a page for whoever asks for one alone.
+    pub(crate) fn fault(&self, problem: Problem, headers: &HeaderMap) -> Response {
+        problems::in_form(problem, headers, Form::Json, self.sites.of_none())
+    }
+
     /// From the cache, or rendered.
     async fn read(self: &Arc<Self>, market: &Arc<Market>, read: Read, accept: Encodings) -> Result<Served, PageError> {
         let key = read.key(&market.id, &self.edition);

@@ -54,13 +54,19 @@ pub(super) fn unread(error: &ReadError) -> Problem {
 
 /// A problem in the form that the client asks for: `native` where it has no preference. No cache keeps it.
 pub(super) fn answer(problem: Problem, headers: &HeaderMap, native: Form, site: &Arc<Site>) -> Response {
+    let mut response = in_form(problem, headers, native, site);
+    if native == Form::Json {
+        super::answer::open(response.headers_mut());
+    }
+    response
+}
+
+/// As [`answer`], of a path that may be anything: it is opened to no other site's scripts.
+pub(super) fn in_form(problem: Problem, headers: &HeaderMap, native: Form, site: &Arc<Site>) -> Response {
     let mut response = match accept::form(headers, native) {
         Form::Json => problem.into_response(),
         Form::Html => page(problem, site),
     };
-    if native == Form::Json {
-        super::answer::open(response.headers_mut());
-    }
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     response
 }

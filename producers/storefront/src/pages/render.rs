@@ -76,9 +76,7 @@ pub(super) async fn page(region: Region, search: Search) -> Result<catalogue::Pa
 /// For lists: a replica that has passed everything which was committed before this call, else the primary. A list that is kept
 /// would otherwise hide what was purged already.
 pub(super) async fn list_reader(region: &Region) -> Result<Reader, DbErr> {
-    let database = &region.database;
-    let position = if database.replicas().is_empty() { None } else { database.position().await? };
-    Ok(region.reader_after(Reads::Listing, position).await)
+    region.database.reader_as_of_now(Reads::Listing).await
 }
 
 /// `tags`, and those of the stock of everything that is listed.

@@ -13,6 +13,13 @@
 //! Each but the first needs an `Idempotency-Key`: a repeat is answered as the first was, with `Idempotency-Replayed: true`; the
 //! key with another change is 422. A refusal (404, 409) changes nothing and is not remembered, so that the same key may try
 //! again. A 503 leaves the outcome open, and is safe to send again with the same key.
+//!
+//! # Versions
+//! What answers with a row of stock names its version as `ETag: "4"`. A change of it with `If-Match: "4"` is made to that version or
+//! refused with 412, which names the current one: no count overwrites a delivery, or another count, that it has not seen.
+//! `If-None-Match: *` begins a row only. The version counts sales too, for `reserved` and `available` in the answer are the
+//! version's: while an article sells, look again and send it once more. A repeat under the same key needs no version: it is
+//! answered as the first was. Of an order there is no such condition, for its state is one; a header that asks for it is 400.
 
 mod answer;
 mod read;
@@ -30,12 +37,13 @@ use model::{IdempotencyKey, OrderId, Sku};
 use service::keys::Scope;
 use service::{Problem, body, idempotency, kinds};
 use store::Fault;
+use store::catalogue::Expected;
 use store::stock::{self, Change, Done, Error, OrderNow, Refusal};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::caller::{self, Caller};
-use crate::pages;
 use crate::run::Shared;
+use crate::{condition, pages};
 use answer::AGAIN;
 
 /// Routes of stock, and of what changes an order.
@@ -52,6 +60,26 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
 }
 
 type Answer = Result<Response, Problem>;
+
+/// What is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Stock,
+    Order,
+}
+
+impl Of {
+    /// What has to be there for the change to be made.
+    fn expected(self, headers: &HeaderMap) -> Result<Expected, Problem> {
+        match self {
+            Self::Stock => condition::expected(headers),
+            Self::Order => {
+                condition::none(headers, "an order is changed by what its state allows, and not by its version")?;
+                Ok(Expected::Anything)
+            }
+        }
+    }
+}
 
 async fn look(State(shared): State<Arc<Shared>>, Path(sku): Path<String>, uri: Uri, headers: HeaderMap) -> Answer {
     if !headers.contains_key(header::AUTHORIZATION) {
@@ -106,7 +134,7 @@ async fn of_stock(
     let (head, body) = request.into_parts();
     let caller = Caller::of(&shared, &head.headers, Scope::Stock)?;
     let sku = read::sku(sku)?;
-    take(shared, caller, &head.headers, body, |body| read(sku, body)).await
+    take(shared, caller, Of::Stock, &head.headers, body, |body| read(sku, body)).await
 }
 
 async fn of_order(
@@ -123,7 +151,7 @@ async fn of_order(
     if order.region() != caller.region.number {
         return Err(unknown());
     }
-    take(shared, caller, &head.headers, body, |body| read(order, body)).await
+    take(shared, caller, Of::Order, &head.headers, body, |body| read(order, body)).await
 }
 
 /// A place among the changes in flight, or 503 at once.
@@ -138,22 +166,25 @@ fn slot(shared: &Shared) -> Result<OwnedSemaphorePermit, Problem> {
 async fn take(
     shared: Arc<Shared>,
     caller: Caller,
+    of: Of,
     headers: &HeaderMap,
     body: Body,
     read: impl FnOnce(&[u8]) -> Result<Change, Problem>,
 ) -> Answer {
     let key = idempotency::key(headers, "change")?;
+    let expected = of.expected(headers)?;
     let slot = slot(&shared)?;
     let config = &shared.config.changes;
     let body = body::read(headers, body, config.body_bytes, config.body_timeout()).await?;
     let change = read(&body)?;
     let timeout = config.timeout();
     // In a task of its own: a client that goes away, or does not wait, cuts nothing in half.
-    let making = Box::pin(make(Arc::clone(&shared), caller, key, change, slot));
+    let making = Box::pin(make(Arc::clone(&shared), caller, key, change, expected, slot));
     let made = shared.tasks.spawn("stock change", making);
     match tokio::time::timeout(timeout, made).await {
-        Ok(Ok(Ok(done))) => Ok(answer::done(done)),
+        Ok(Ok(Ok(done))) => Ok(answer::done(done, of)),
         Ok(Ok(Err(Error::Refused(refusal)))) => Err(answer::refused(&refusal)),
+        Ok(Ok(Err(Error::Precondition { current }))) => Ok(answer::precondition_failed(current)),
         Ok(Ok(Err(Error::KeyReused))) => Err(caller::key_reused()),
         Ok(Ok(Err(Error::Database(error)))) => Err(caller::failed(&Fault::classify(&error), AGAIN)),
         Ok(Err(_panicked)) => Err(caller::broken()),
@@ -167,12 +198,13 @@ async fn make(
     caller: Caller,
     key: IdempotencyKey,
     change: Change,
+    expected: Expected,
     _slot: OwnedSemaphorePermit,
 ) -> Result<Done, Error> {
     let config = &shared.config.changes;
     let mut tries_left = config.contention_retries;
     let mut done = loop {
-        match stock::apply(&caller.region, &caller.market, &key, &change).await {
+        match stock::apply(&caller.region, &caller.market, &key, &change, &expected).await {
             Err(Error::Database(error)) if tries_left > 0 && caller::is_contention(&error) => {
                 tries_left -= 1;
                 config.contention_pause().await;

@@ -8,6 +8,14 @@ use super::fixture::{Fixture, both, order, quick, without_database};
 use crate::{Changes, Config};
 
 impl Fixture {
+    /// A change by the server key, for what `condition` names.
+    async fn change_if(&self, condition: (&str, &str), path: &str, key: &str, body: &Value) -> Response {
+        let authorization = format!("Bearer {}", self.api_keys.server);
+        let headers = [("authorization", authorization.as_str()), ("idempotency-key", key), condition];
+        let method = method_of(path).parse().unwrap();
+        self.http.send(method, &format!("{}{path}", self.base()), &headers, body.to_string()).await.unwrap()
+    }
+
     async fn ask(&self, method: &str, path: &str, api_key: &str, key: Option<&str>, body: &str) -> Response {
         let authorization = format!("Bearer {api_key}");
         let mut headers = vec![("authorization", authorization.as_str())];
@@ -20,9 +28,8 @@ impl Fixture {
 
     /// A change by the server key.
     async fn change(&self, path: &str, key: &str, body: &Value) -> Response {
-        let method = if path.matches('/').count() == 3 && path.starts_with("/v1/stock") { "PUT" } else { "POST" };
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.ask(method, path, &self.api_keys.server, Some(key), &body).await
+        self.ask(method_of(path), path, &self.api_keys.server, Some(key), &body).await
     }
 
     async fn made(&self, path: &str, key: &str, body: Value) -> Value {
@@ -54,6 +61,11 @@ impl Fixture {
             self.execute(sql, [id.into()]).await;
         }
     }
+}
+
+/// A count is put; every other change is posted.
+fn method_of(path: &str) -> &'static str {
+    if path.matches('/').count() == 3 && path.starts_with("/v1/stock") { "PUT" } else { "POST" }
 }
 
 fn refusal(status: u16, code: &str) -> (u16, String) {
@@ -105,6 +117,49 @@ async fn a_repeat_gets_the_first_answer_and_another_change_under_its_key_is_422(
         assert_eq!(other, refusal(422, "idempotency_conflict"));
         assert_eq!(fixture.stock("MUG").await.json()["on_hand"], 45);
     }
+}
+
+#[tokio::test]
+async fn a_count_that_names_a_version_is_made_to_that_version_or_refused_with_the_current_one() {
+    for fixture in both(quick()).await {
+        let count = async |condition, key: &str, on_hand: i64| {
+            fixture.change_if(condition, "/v1/stock/MUG", key, &json!({"on_hand": on_hand})).await
+        };
+        let none = count(("if-match", "\"1\""), "k-0", 40).await;
+        assert_eq!((none.status.as_u16(), none.header("etag")), (412, ""), "{}", none.json());
+        let begun = count(("if-none-match", "*"), "k-1", 40).await;
+        assert_eq!((begun.status.as_u16(), begun.header("etag")), (200, "\"1\""), "{}", begun.json());
+        assert_eq!(fixture.stock("MUG").await.header("etag"), "\"1\"");
+        let delivery = fixture.change("/v1/stock/MUG/restock", "delivery", &json!({"units": 5})).await;
+        assert_eq!(delivery.header("etag"), "\"2\"");
+
+        let late = count(("if-match", "\"1\""), "k-2", 39).await;
+        assert_eq!((late.status.as_u16(), late.header("etag")), (412, "\"2\""));
+        assert_eq!(late.json()["code"], "precondition_failed");
+        assert_eq!(fixture.stock("MUG").await.json()["on_hand"], 45, "the delivery is not lost");
+        // It has left no trace: the same key for the version that there is, and the same again.
+        for replayed in ["", "true"] {
+            let made = count(("if-match", "\"2\""), "k-2", 44).await;
+            assert_eq!((made.status.as_u16(), made.header("etag")), (200, "\"3\""), "{}", made.json());
+            assert_eq!(made.header("idempotency-replayed"), replayed);
+        }
+        let lent = json!({"give": 1});
+        let lent = fixture.change_if(("if-match", "\"2\""), "/v1/stock/MUG/allotments", "k-3", &lent).await;
+        assert_eq!((lent.status.as_u16(), lent.header("etag")), (412, "\"3\""));
+        let unread = count(("if-match", "3"), "k-4", 1).await;
+        assert_eq!((unread.status.as_u16(), &unread.json()["code"]), (400, &json!("invalid_condition")));
+        assert_eq!(fixture.stock("MUG").await.json()["on_hand"], 44);
+    }
+}
+
+#[tokio::test]
+async fn a_condition_on_an_order_is_refused_and_not_ignored() {
+    let [fixture, _] = both(quick()).await;
+    fixture.sell("a", "confirmed").await;
+    let path = format!("/v1/orders/{}/cancel", order("a"));
+    let refused = fixture.change_if(("if-match", "\"1\""), &path, "c-1", &json!({})).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (400, &json!("invalid_condition")));
+    assert_eq!(fixture.get(&fixture.path("a", "body", "")).await.json()["state"], "confirmed");
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ pub(super) struct Fixture {
     pub(super) pages: Arc<Pages>,
     refresh: Box<Refresh>,
     pub(super) at_hand: http::AtHand,
+    pub(super) problems: http::Problems,
     pub(super) http: Http,
     databases: Arc<Databases>,
     base: String,
@@ -199,6 +200,7 @@ async fn open(over: Over, config: Config) -> Fixture {
     let health = deps.readiness.router();
     let storefront = Storefront::new(deps);
     let (refresh, at_hand) = (Box::new(storefront.refresh()), storefront.at_hand());
+    let problems = storefront.problems();
     let stop = shutdown.clone();
     drop(tasks.spawn("storefront", async move { storefront.serve(server, health, stop).await }));
     Fixture {
@@ -207,6 +209,7 @@ async fn open(over: Over, config: Config) -> Fixture {
         pages,
         refresh,
         at_hand,
+        problems,
         http: Http::new(),
         databases,
         base,

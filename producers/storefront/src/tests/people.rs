@@ -1,5 +1,7 @@
 //! Pages for people, over HTTP. What stands in them is the business of `shop/tests.rs`.
 
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use service::{Problem, kinds};
 use testkit::http::Response;
 
 use super::fixture::{Fixture, both, on_sqlite, patient, quick, without_database};
@@ -147,4 +149,24 @@ async fn files_are_kept_for_ever_under_the_name_of_their_content_and_briefly_und
     assert_eq!((other.status.as_u16(), other.body.as_ref()), (200, asset.body));
     assert_eq!(other.header("cache-control"), "public, max-age=60");
     assert_eq!(fixture.get("/assets/other-0123456789abcdef.css").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_fault_of_the_server_is_a_page_for_a_browser_and_a_problem_for_everybody_else() {
+    let fixture = shop().await;
+    for (accept, form) in [
+        (Some("text/html,application/xhtml+xml,*/*;q=0.8"), HTML),
+        (Some("*/*"), "application/problem+json"),
+        (Some("application/json"), "application/problem+json"),
+        (None, "application/problem+json"),
+    ] {
+        let headers: HeaderMap =
+            accept.map(|accept| (header::ACCEPT, HeaderValue::from_static(accept))).into_iter().collect();
+        let answer = (fixture.problems)(Problem::new(kinds::TIMEOUT, "it took too long").retry_after(1), &headers);
+        let said = |name: HeaderName| answer.headers().get(name).unwrap().to_str().unwrap();
+        assert_eq!((answer.status().as_u16(), said(header::CONTENT_TYPE)), (503, form), "{accept:?}");
+        assert_eq!((said(header::VARY), said(header::CACHE_CONTROL)), ("accept", "no-store"));
+        assert!(said(header::RETRY_AFTER).parse::<u32>().unwrap() >= 1);
+        assert!(!answer.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+    }
 }

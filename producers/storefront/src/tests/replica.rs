@@ -1,4 +1,4 @@
-//! Lists beside a real hot standby.
+//! Lists, and a customer's own order, beside a real hot standby.
 
 use std::future::pending;
 
@@ -18,6 +18,18 @@ impl Fixture {
         let of_lists =
             |(reads, target, _): &(Reads, Target, u64)| (*reads, *target) == (Reads::Listing, Target::Replica);
         self.database().answered_reads().filter(of_lists).map(|(_, _, count)| count).sum()
+    }
+
+    /// A customer's own order is shown as soon as it is committed, and no replica is asked for it.
+    async fn shows_an_order_by_the_primary(&self, key: &str) {
+        let by_replica = || {
+            let answered = self.database().answered_reads();
+            answered.filter(|(_, target, _)| *target == Target::Replica).map(|(_, _, count)| count).sum::<u64>()
+        };
+        let before = by_replica();
+        self.commit(key, "confirmed", None).await;
+        assert_eq!(self.get(&self.path(key, "body", "")).await.json()["state"], "confirmed");
+        assert_eq!(by_replica(), before);
     }
 }
 
@@ -42,16 +54,18 @@ async fn a_change_beside(fixture: &Fixture, replica: &str) {
     }
     assert_eq!(fixture.pages.stats().renders, renders + 3);
     assert_eq!(fixture.by_the_replica(), before, "the primary answers for a replica that has not replayed the change");
+    fixture.shows_an_order_by_the_primary("a").await;
 
     execute(replica, "SELECT pg_wal_replay_resume()".to_owned()).await.unwrap();
     let changed = fixture.database().position().await.unwrap();
     wait::until("it is replayed", async || (standby.replayed() >= changed).then_some(())).await.unwrap();
     assert_eq!(fixture.get("/v1/products?q=mug").await.json()["items"][0]["price"]["minor"], 1_600);
     assert!(fixture.by_the_replica() > before);
+    fixture.shows_an_order_by_the_primary("b").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_are_read_from_the_replica_but_for_a_change_that_it_has_not_replayed() {
+async fn lists_are_read_from_the_replica_but_for_a_change_that_it_has_not_replayed_and_ones_own_order_never() {
     let folder = tempfile::Builder::new().prefix("millpond-replica-").tempdir().unwrap();
     let servers = Servers::replicated(folder.path().join("services")).await.unwrap();
     let [primary, replica] =

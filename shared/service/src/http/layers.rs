@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{Entry, HeaderName};
+use axum::http::header::{ACCEPT, Entry, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Span};
 use uuid::{Builder, Uuid};
 
+use super::Problems;
 use crate::metrics::http::Requests;
 use crate::problem::{Problem, kinds};
 use crate::tasks::panic_text;
@@ -23,10 +24,10 @@ use crate::tasks::panic_text;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the requests of a server have in common.
-#[derive(Debug)]
 pub(super) struct Around {
     pub(super) timeout: Duration,
     pub(super) requests: Option<Requests>,
+    pub(super) problems: Option<Problems>,
 }
 
 impl Around {
@@ -55,12 +56,13 @@ async fn answer(State(around): State<Arc<Around>>, request: Request, next: Next)
     let measured = around.requests.as_ref().map(|requests| requests.begin(&request));
     let id = id_of(request.headers());
     let span = span(&request, &id);
+    let reader = around.problems.as_ref().and_then(|problems| Reader::of(problems, &request));
     let in_time = async {
         // What a handler leaves behind when it panics is dropped with it: it shares nothing with others but what is made for it.
         match timeout(around.timeout, AssertUnwindSafe(next.run(request)).catch_unwind()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(panic)) => panicked(&*panic),
-            Err(_) => late(),
+            Ok(Err(panic)) => written(panicked(&*panic), reader),
+            Err(_) => written(late(), reader),
         }
     };
     let mut response = in_time.instrument(span).await;
@@ -114,14 +116,41 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     )
 }
 
-fn late() -> Response {
+/// Whoever reads, and may want to be told of a problem in another form.
+struct Reader<'a> {
+    problems: &'a Problems,
+    /// `Accept` alone: the request is the handler's, and to keep all of its headers would cost each of them.
+    headers: HeaderMap,
+}
+
+impl<'a> Reader<'a> {
+    fn of(problems: &'a Problems, request: &Request) -> Option<Self> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        let mut headers = HeaderMap::new();
+        for accept in request.headers().get_all(ACCEPT) {
+            headers.append(ACCEPT, accept.clone());
+        }
+        Some(Self { problems, headers })
+    }
+}
+
+fn written(problem: Problem, reader: Option<Reader<'_>>) -> Response {
+    match reader {
+        Some(Reader { problems, headers }) => problems(problem, &headers),
+        None => problem.into_response(),
+    }
+}
+
+fn late() -> Problem {
     let detail = "the request took too long and its outcome is not known; with the same Idempotency-Key it is safe to send it \
                   again";
-    Problem::new(kinds::TIMEOUT, detail).retry_after(1).into_response()
+    Problem::new(kinds::TIMEOUT, detail).retry_after(1)
 }
 
 /// A panic's text may hold what a client must not see: it goes to the log alone.
-fn panicked(panic: &(dyn Any + Send)) -> Response {
+fn panicked(panic: &(dyn Any + Send)) -> Problem {
     tracing::error!(panic = panic_text(panic), "a request's handler panicked");
-    Problem::new(kinds::INTERNAL, "this is a fault of the server; it was logged with the request's id").into_response()
+    Problem::new(kinds::INTERNAL, "this is a fault of the server; it was logged with the request's id")
 }

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use crate::lifecycle::Shutdown;
 use crate::metrics::Metrics;
 use crate::metrics::http::Requests;
+use crate::problem::Problem;
 use crate::tasks::Tasks;
 
 /// A server's address and limits.
@@ -103,6 +104,11 @@ pub enum Error {
 /// small answer costs. `None` where the router has to be asked. Must not block, and answers as the router does.
 pub type AtHand = Arc<dyn Fn(&Uri, &HeaderMap) -> Option<(&'static str, Response)> + Send + Sync>;
 
+/// How the server tells a reader (`GET`, `HEAD`) of what it answers itself, a handler that panicked or took too long: for people who
+/// ask for a page. It is given `Accept` of the request's headers, and no other. Without one such an answer is problem+json, as every
+/// other request's is. Must not block.
+pub type Problems = Arc<dyn Fn(Problem, &HeaderMap) -> Response + Send + Sync>;
+
 /// A listening socket. Connections wait in the kernel's backlog until [`Server::serve`].
 pub struct Server {
     listener: TcpListener,
@@ -110,6 +116,7 @@ pub struct Server {
     config: Config,
     requests: Option<Requests>,
     at_hand: Option<AtHand>,
+    problems: Option<Problems>,
     /// What it is for, where a process has several.
     name: Option<&'static str>,
 }
@@ -129,7 +136,7 @@ impl Server {
             _ => Error::Io(bind, error),
         })?;
         let local_addr = listener.local_addr().map_err(|error| Error::Io(bind, error))?;
-        Ok(Self { listener, local_addr, config, requests: None, at_hand: None, name: None })
+        Ok(Self { listener, local_addr, config, requests: None, at_hand: None, problems: None, name: None })
     }
 
     /// Counts and times its requests there.
@@ -143,6 +150,13 @@ impl Server {
     #[must_use]
     pub fn at_hand(mut self, at_hand: AtHand) -> Self {
         self.at_hand = Some(at_hand);
+        self
+    }
+
+    /// Has `problems` tell readers of what the server answers itself.
+    #[must_use]
+    pub fn problems(mut self, problems: Problems) -> Self {
+        self.problems = Some(problems);
         self
     }
 
@@ -167,7 +181,7 @@ impl Server {
         // Cancelled by the end of the drain too, which is a hard stop of this server alone.
         let stop = shutdown.child();
         let timeout = Duration::from_millis(self.config.request_timeout_ms);
-        let around = Arc::new(layers::Around { timeout, requests: self.requests });
+        let around = Arc::new(layers::Around { timeout, requests: self.requests, problems: self.problems });
         let context = Arc::new(connection::Context {
             router: layers::apply(router, Arc::clone(&around)),
             at_hand: self.at_hand,

@@ -208,6 +208,36 @@ async fn what_is_at_hand_is_answered_without_the_router_and_counted_with_it() {
 }
 
 #[tokio::test]
+async fn who_reads_is_told_of_a_fault_in_the_form_that_was_asked_for_and_nobody_else_is() {
+    async fn broken() {
+        panic!("a secret");
+    }
+    let router = Router::new()
+        .route("/broken", get(broken).post(broken))
+        .route("/hangs", get(std::future::pending::<()>).post(std::future::pending::<()>));
+    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    let problems: Problems = Arc::new(|problem: Problem, headers: &HeaderMap| {
+        let accept = headers.get_all("accept").iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        (problem.kind().status, format!("a page for {}, of {} headers", accept.join("+"), headers.len()))
+            .into_response()
+    });
+    let config = Config { bind, request_timeout_ms: 50, ..Config::default() };
+    let server = Server::bind(config).await.unwrap().problems(problems);
+    let running = Running { addr: server.local_addr(), shutdown: Shutdown::new(), tasks: Tasks::new() };
+    running.tasks.spawn("server", server.serve(router, running.shutdown.clone()));
+    for (path, status) in [("/broken", 500), ("/hangs", 503)] {
+        let head = "HTTP/1.1\r\nhost: a\r\naccept: text/html\r\naccept: */*\r\nconnection: close\r\n\r\n";
+        let answer = running.exchange(&format!("GET {path} {head}")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("a page for text/html+*/*, of 2 headers"), "{answer}");
+        assert!(answer.contains("x-request-id: "), "{answer}");
+        let answer = running.exchange(&format!("POST {path} {head}")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("application/problem+json"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_handler_that_hangs_is_answered_503_with_retry_after() {
     let router = Router::new().route("/", get(std::future::pending::<()>));
     let config = Config { request_timeout_ms: 50, ..Config::default() };

@@ -12,22 +12,22 @@ use crate::database::Transaction;
 use crate::outbox;
 use crate::regions::Region;
 
-/// What has to be there for an edit to be made.
+/// What has to be there for an edit of a product, or a change of a row of stock, to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// Whatever it is.
     Anything,
-    /// The product is for sale, in any version.
+    /// It is there, in any version: the product is for sale, the row of stock exists.
     Existing,
-    /// It is not for sale, or never was.
+    /// It is not there.
     Absent,
-    /// It is for sale, in one of these versions.
+    /// It is there, in one of these versions.
     OneOf(Vec<i64>),
 }
 
 impl Expected {
-    /// `current` is the version that shoppers see.
-    fn holds(&self, current: Option<i64>) -> bool {
+    /// `current` is the version of what is there: of a product, the one that shoppers see.
+    pub(crate) fn holds(&self, current: Option<i64>) -> bool {
         match self {
             Self::Anything => true,
             Self::Existing => current.is_some(),

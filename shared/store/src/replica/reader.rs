@@ -21,9 +21,9 @@ use crate::fault::{self, Fault};
 pub enum Reads {
     /// Lists that everybody sees: the catalogue.
     Listing,
-    /// What happened: orders and audit of the past, for whoever looks things up.
+    /// What happened: orders and the audit trail, for whoever looks things up.
     History,
-    /// Sums over many rows.
+    /// Sums over many rows: the groups of what is parked.
     Report,
 }
 
@@ -134,6 +134,16 @@ impl Database {
             reader.replica = None;
         }
         reader
+    }
+
+    /// As [`Self::reader_after`], of everything that was committed before this call, so that whoever has just changed something
+    /// sees it. Asks the primary how far that is, where there is a replica at all.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn reader_as_of_now(self: &Arc<Self>, reads: Reads) -> Result<Reader, DbErr> {
+        let position = if self.replicas().is_empty() { None } else { self.position().await? };
+        Ok(self.reader_after(reads, position).await)
     }
 
     fn reader_where(self: &Arc<Self>, reads: Reads, condition: impl Fn(&Replica) -> bool) -> Reader {

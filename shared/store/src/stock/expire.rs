@@ -82,9 +82,10 @@ async fn transaction(region: &Region, batch: u32, only: Option<OrderId>) -> Resu
 /// Whether the orders themselves are what is wrong, and not the moment.
 fn is_of_the_data(error: &Error) -> bool {
     match error {
-        Error::Refused(_) | Error::KeyReused | Error::Database(DbErr::Custom(_) | DbErr::Type(_) | DbErr::Json(_)) => {
-            true
-        }
+        Error::Refused(_)
+        | Error::KeyReused
+        | Error::Precondition { .. }
+        | Error::Database(DbErr::Custom(_) | DbErr::Type(_) | DbErr::Json(_)) => true,
         Error::Database(error) => matches!(Fault::classify(error), Fault::Poison(_)),
     }
 }

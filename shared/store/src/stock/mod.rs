@@ -42,6 +42,11 @@
 //! - A key again with another change. A change that was refused leaves no trace, so that the same key may try again.
 //! - Moving money: a refund's amount is what the shop paid back, for the campaign's numbers.
 //!
+//! # Versions
+//! A row's version counts every change of it, a sale's reservation too. A count that was made for a version ([`apply`]) is made to
+//! that version or not at all, so that it overwrites no delivery that it has not seen. The answer's numbers are those of its
+//! version: where units are being sold meanwhile, whoever asks looks again at what was promised, and sends it once more.
+//!
 //! # Why a request keeps its answer
 //! So that a retry gets the same answer whatever happened since. The row of the request is inserted first: a second one with
 //! the same key waits for it, and finds the answer. [`forget_requests`] throws old ones away; what they did can still not be

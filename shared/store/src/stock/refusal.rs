@@ -13,6 +13,12 @@ pub enum Error {
     /// The key was used for another change, which stands.
     #[error("this Idempotency-Key was used for another change; that one stands. A new change needs a new key")]
     KeyReused,
+    /// The row of stock is not what the change was made for; nothing was changed.
+    #[error("the stock is not in the version that this change was made for")]
+    Precondition {
+        /// The version that it is in; none where the region has none.
+        current: Option<i64>,
+    },
     /// The database's. Where the connection was lost at the commit the change may have been made: the same key tells.
     #[error(transparent)]
     Database(#[from] DbErr),

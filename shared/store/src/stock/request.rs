@@ -7,22 +7,33 @@ use sea_orm::DbErr;
 use serde::Serialize;
 
 use super::change::{Change, Done};
+use super::counts::Asked;
 use super::ledger::Ledger;
 use super::order_row::OrderRow;
 use super::refusal::{Error, Refusal};
 use crate::answers::Answers;
+use crate::catalogue::Expected;
 use crate::database::{Database, Transaction};
 use crate::regions::Region;
 use crate::sweep;
 
 /// Makes `change` for `market` in its region, once for each `key`: in one transaction with its movements, its events and its
-/// answer. A repeat is answered as the first was, and changes nothing.
+/// answer. A repeat is answered as the first was, and changes nothing, whatever is expected by then.
+///
+/// `expected` is asked of the row of stock that is changed, under its lock. A change of an order asks nothing of it: the order's
+/// state decides.
 ///
 /// # Errors
 /// [`Error`]; nothing was changed then, or (a connection lost at the commit) the same key tells whether it was.
-pub async fn apply(region: &Region, market: &MarketId, key: &IdempotencyKey, change: &Change) -> Result<Done, Error> {
+pub async fn apply(
+    region: &Region,
+    market: &MarketId,
+    key: &IdempotencyKey,
+    change: &Change,
+    expected: &Expected,
+) -> Result<Done, Error> {
     let tx = region.database.begin().await?;
-    let request = Request { region, tx: &tx, market, key };
+    let request = Request { region, tx: &tx, market, key, expected };
     match request.run(change).await {
         Ok(done) => {
             tx.commit().await?;
@@ -41,6 +52,7 @@ struct Request<'a> {
     tx: &'a Transaction,
     market: &'a MarketId,
     key: &'a IdempotencyKey,
+    expected: &'a Expected,
 }
 
 impl Request<'_> {
@@ -60,12 +72,12 @@ impl Request<'_> {
 
     async fn make(&self, ledger: Ledger<'_>, change: &Change) -> Result<Done, Error> {
         // Keys of several markets share a region's stock.
-        let reference = || format!("{}/{}", self.market, self.key);
+        let asked = || Asked { reference: format!("{}/{}", self.market, self.key), expected: self.expected };
         match change {
-            Change::Count { sku, on_hand } => done(&ledger.count(sku, *on_hand, reference()).await?, None),
-            Change::Restock { sku, units } => done(&ledger.restock(sku, *units, reference()).await?, None),
-            Change::Give { sku, units } => done(&ledger.give(sku, *units, reference()).await?, None),
-            Change::Take { sku, units } => done(&ledger.take(sku, *units, reference()).await?, None),
+            Change::Count { sku, on_hand } => done(&ledger.count(sku, *on_hand, asked()).await?, None),
+            Change::Restock { sku, units } => done(&ledger.restock(sku, *units, asked()).await?, None),
+            Change::Give { sku, units } => done(&ledger.give(sku, *units, asked()).await?, None),
+            Change::Take { sku, units } => done(&ledger.take(sku, *units, asked()).await?, None),
             Change::Pay { order } => turned(&ledger.pay(&self.order(ledger, *order).await?).await?),
             Change::Cancel { order } => turned(&ledger.cancel(&self.order(ledger, *order).await?).await?),
             Change::Ship { order } => {

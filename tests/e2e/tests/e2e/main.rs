@@ -13,6 +13,7 @@ mod operators;
 mod orders;
 mod pages;
 mod parked;
+mod readers;
 mod shop;
 mod startup;
 mod stock;
@@ -44,6 +45,7 @@ on_all_parts!(
     cdn::an_edit_reaches_the_readers_of_the_shop_and_of_a_varnish_before_it_by_its_purge,
     metrics::what_a_shop_does_is_counted_in_every_role,
     pages::a_page_event_batch_posted_twice_counts_once,
+    readers::while_readers_flood_the_pages_every_order_is_accepted_and_confirmed,
     parked::what_is_parked_is_listed_shown_replayed_and_discarded_by_the_verb,
     parked::a_parked_order_is_found_by_its_id_and_what_was_discarded_by_mistake_is_brought_back,
     bad_input::a_malformed_request_gets_a_problem_that_names_every_wrong_field,

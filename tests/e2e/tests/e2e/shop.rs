@@ -78,10 +78,15 @@ impl Shop {
 
     /// A shop in one process whose pages take orders from the browsers that they are opened in; `products` is a file of them.
     pub(crate) async fn open_to_browsers(products: &str) -> Result<Self> {
+        Self::open_to_browsers_with(products, "").await
+    }
+
+    /// As [`Self::open_to_browsers`], with `settings` added to its configuration.
+    pub(crate) async fn open_to_browsers_with(products: &str, settings: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         // Known before it starts: it is part of the origin that the pages' key is for.
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let configuration = configuration(None).replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+        let configuration = configuration(None).replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1) + settings;
         let file = folder.path().join("millpond.toml");
         std::fs::write(&file, &configuration)?;
         let origin = format!("http://127.0.0.1:{port}");

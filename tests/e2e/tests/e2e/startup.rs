@@ -170,6 +170,23 @@ async fn a_product_file_with_bad_lines_is_imported_not_at_all_and_each_is_named(
     std::fs::write(folder.path().join("p.csv"), "sku,title,price,on_hand\nMUG,A mug,12.50,5\n")?;
     let printed = crate::shop::verb(folder.path(), &["import", "p.csv"]).await?;
     assert!(printed.contains("1 created"), "the first line of the bad file was not kept: {printed}");
+
+    // The end of its name says what it is written in.
+    let cup = r#"{"sku": "CUP", "title": "A cup", "price": {"minor": 950, "currency": "EUR"}, "on_hand": 5}"#;
+    let free = r#"{"sku": "PEN", "title": "A pen", "price": {"minor": "free", "currency": "EUR"}}"#;
+    std::fs::write(folder.path().join("p.ndjson"), format!("{cup}\n{free}\n"))?;
+    let (status, printed) = run(folder.path(), &["--config", "millpond.toml", "import", "p.ndjson"]).await?;
+    assert!(!status.success());
+    for said in ["line 2: price/minor", "Nothing was imported"] {
+        assert!(printed.contains(said), "{printed}");
+    }
+    for name in ["p.ndjson", "p.jsonl"] {
+        std::fs::write(folder.path().join(name), format!("{cup}\n"))?;
+    }
+    let printed = crate::shop::verb(folder.path(), &["import", "p.ndjson"]).await?;
+    assert!(printed.contains("1 created"), "{printed}");
+    let printed = crate::shop::verb(folder.path(), &["import", "p.jsonl"]).await?;
+    assert!(printed.contains("0 created, 0 changed, 1 unchanged"), "{printed}");
     Ok(())
 }
 

@@ -277,6 +277,26 @@ async fn a_page_that_is_kept_carries_the_id_of_no_request_and_what_is_not_kept_t
 }
 
 #[tokio::test]
+async fn a_purger_removes_one_page_however_its_query_is_written_and_no_other() {
+    for vcl in [Vcl::Xkey, Vcl::Bans] {
+        let site = Site::open(vcl).await;
+        let (purged, kept) = ("/p/MUG?b=1&a=2", ["/p/MUG?a=2", "/p/CUP?b=1&a=2"]);
+        for path in kept.into_iter().chain([purged]) {
+            assert_eq!((site.read(path).await, site.read(path).await), (0, 0));
+        }
+        site.origin.change(|shown| shown.number = 1);
+        assert_eq!(site.read(purged).await, 0, "it is kept");
+        let url = format!("{}/p/MUG?a=2&b=1", site.varnish.url());
+        let answer = site.http.send("PURGE".parse().unwrap(), &url, &[], "").await.unwrap();
+        assert_eq!(answer.status, 200, "{vcl:?}: {answer:?}");
+        assert_eq!(site.read(purged).await, 1, "{vcl:?}");
+        for path in kept {
+            assert_eq!(site.read(path).await, 0, "{path} with {vcl:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nobody_but_the_purgers_may_purge() {
     for (vcl, head) in [
         (Vcl::Xkey, "PURGE / HTTP/1.1\r\nxkey-softpurge: product:eu:MUG"),

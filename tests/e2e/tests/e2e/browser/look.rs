@@ -4,16 +4,32 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::driver::{Browser, Look};
-use super::open;
+use super::{open, pause};
 use crate::shop::Shop;
 
 /// See the README beside it.
 const AXE: &str = include_str!("../../../vendor/axe-core/axe.min.js");
 
-/// Every kind of page, with a name for its picture.
+/// What is looked at on the pages of orders, lest they show another state than they are there for.
+const SAID: [(&str, &str); 4] = [
+    ("order", "Confirmed"),
+    ("order-rejected", "there are not enough pieces left"),
+    ("order-in-line", "s to go"),
+    ("order-late", "a little longer than expected"),
+];
+
+/// Every kind of page, with a name for its picture. Nothing is taken from the queue any more, so that an order stays in line.
 async fn pages(shop: &Shop) -> Result<Vec<(&'static str, String)>> {
-    let order = shop.accepted_order("look", "MUG-BLUE", 1).await?;
-    shop.outcome(&order).await?;
+    let page = async |key: &str, sku: &str, quantity: u32| {
+        let status = shop.accepted_order(key, sku, quantity).await?;
+        anyhow::Ok((status.replace("/v1/orders/", "/orders/"), status))
+    };
+    let (confirmed, its_status) = page("look", "MUG-BLUE", 1).await?;
+    ensure!(shop.outcome(&its_status).await?["state"] == "confirmed");
+    let (rejected, its_status) = page("greedy", "BOWL-S", 9).await?;
+    ensure!(shop.outcome(&its_status).await?["state"] == "rejected");
+    pause(shop).await?;
+    let (in_line, _) = page("waits", "MUG-BLUE", 1).await?;
     Ok([
         ("home", "/"),
         ("collection", "/collections/kitchen"),
@@ -23,8 +39,11 @@ async fn pages(shop: &Shop) -> Result<Vec<(&'static str, String)>> {
         ("missing", "/products/NOTHING"),
         ("review", "/order/review?sku=MUG-BLUE&quantity=2&key=look"),
         ("review-busy", "/order/review?sku=MUG-BLUE&quantity=2&key=look&busy=7"),
-        ("order", &order.replace("/v1/orders/", "/orders/")),
-        ("order-waits", &(order.replace("/v1/orders/", "/orders/") + "&w=40")),
+        ("order", &confirmed),
+        ("order-rejected", &rejected),
+        // An hour, so that it is the same page for every look.
+        ("order-in-line", &format!("{in_line}&w=3600")),
+        ("order-late", &format!("{in_line}&w=1")),
     ]
     .map(|(name, path)| (name, shop.storefront(path)))
     .into())
@@ -41,6 +60,9 @@ async fn no_page_has_an_accessibility_violation_or_moves_while_it_loads() -> Res
         for (name, url) in &pages {
             browser.client.goto(url).await?;
             ensure!(browser.evaluate("matchMedia('(prefers-color-scheme: dark)').matches").await? == dark);
+            if let Some((_, said)) = SAID.iter().find(|(page, _)| page == name) {
+                browser.until_says(".status", said).await?;
+            }
             browser.screenshot(name).await?;
             for fault in [violations(&browser).await?, shifts(&browser).await?, overflow(&browser).await?] {
                 wrong.extend(fault.map(|fault| format!("{name}, {}: {fault}", look.name())));

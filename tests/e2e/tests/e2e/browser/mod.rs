@@ -7,8 +7,9 @@ mod driver;
 mod look;
 
 use anyhow::Result;
+use testkit::wait;
 
-use crate::shop::Shop;
+use crate::shop::{Shop, verb};
 
 /// What the pages show: an article of each kind of availability, and a second collection.
 const PRODUCTS: &str = "sku,title,price,on_hand,collections,description,low_threshold\n\
@@ -24,4 +25,18 @@ const PRODUCTS: &str = "sku,title,price,on_hand,collections,description,low_thre
 /// A shop whose pages take orders.
 async fn open() -> Result<Shop> {
     Shop::open_to_browsers(PRODUCTS).await
+}
+
+/// Nothing is taken from the queue from now on, so that orders stay in line.
+async fn pause(shop: &Shop) -> Result<()> {
+    verb(shop.folder(), &["queues", "pause", "checkout.main", "--reason", "a look at the line"]).await?;
+    wait::until("checkout takes nothing", || async {
+        let queues = verb(shop.folder(), &["queues", "--json"]).await.ok()?;
+        queues.contains("\"paused_workers\":1").then_some(())
+    })
+    .await
+}
+
+async fn resume(shop: &Shop) -> Result<()> {
+    verb(shop.folder(), &["queues", "resume", "checkout.main"]).await.map(drop)
 }

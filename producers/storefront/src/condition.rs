@@ -1,7 +1,7 @@
-//! `If-Match` and `If-None-Match` of an edit (RFC 9110, section 13.1).
+//! `If-Match` and `If-None-Match` of an edit (RFC 9110, section 13.1), and the `ETag` that they name.
 
-use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use service::{Kind, Problem};
 use store::catalogue::Expected;
 
@@ -12,19 +12,34 @@ const INVALID_CONDITION: Kind =
 ///
 /// # Errors
 /// 400 for a condition that can't be read: an edit that was to be careful is never made without care.
-pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
+pub(crate) fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
     match (text(headers, &IF_MATCH)?, text(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(Expected::Anything),
         (Some(tags), None) if tags.trim() == "*" => Ok(Expected::Existing),
         (Some(tags), None) => versions(&tags).map(Expected::OneOf),
         (None, Some(tags)) if tags.trim() == "*" => Ok(Expected::Absent),
-        (None, Some(_)) => Err(invalid("If-None-Match takes * alone here, which creates a product that is not there")),
+        (None, Some(_)) => Err(invalid("If-None-Match takes * alone here, which makes what is not there yet")),
         (Some(_), Some(_)) => Err(invalid("send either If-Match or If-None-Match")),
     }
 }
 
+/// For what no condition can be asked of: one that is sent all the same is not ignored.
+///
+/// # Errors
+/// 400 with `why`.
+pub(crate) fn none(headers: &HeaderMap, why: &str) -> Result<(), Problem> {
+    if headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH) { Err(invalid(why)) } else { Ok(()) }
+}
+
+/// Names the version that an answer tells of, for the condition of the next edit.
+pub(crate) fn put_version(headers: &mut HeaderMap, version: i64) {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
+        headers.insert(ETAG, tag);
+    }
+}
+
 fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
-    let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(axum::http::HeaderValue::to_str).collect();
+    let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(HeaderValue::to_str).collect();
     let values = values.map_err(|_| invalid("it is not printable text"))?;
     Ok((!values.is_empty()).then(|| values.join(",")))
 }
@@ -47,8 +62,6 @@ fn invalid(detail: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn of(pairs: &[(&HeaderName, &'static str)]) -> Result<Expected, Problem> {
