@@ -35,6 +35,9 @@ impl Handler for Invalidation {
     }
 
     async fn handle(&self, batch: &[Item<Change>]) -> Result<Handled, BatchError> {
+        if failpoint::broken!(PurgeDropped) {
+            return Ok(vec![Verdict::Done; batch.len()].into());
+        }
         // A message that came back often is handled alone, and all others wait for it: it may not wait, too.
         let alone = matches!(batch, [item] if item.redelivered);
         // What came before may be purged, and the process that did it gone before anybody heard.

@@ -38,7 +38,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = || Settings::load(cli.global.config.as_deref(), &cli.global.set);
     let configured = cli.global.config.is_some() || !cli.global.set.is_empty();
     match cli.verb {
-        Verb::Run { roles } => verbs::run::run(settings()?, &role::Role::set(&roles)).await,
+        Verb::Run { roles } => Box::pin(verbs::run::run(settings()?, &role::Role::set(&roles))).await,
         Verb::Demo(args) => verbs::demo::run(args, &cli.global.set).await,
         Verb::Migrate => verbs::migrate::run(&settings()?).await,
         Verb::Config { what } => verbs::config::run(what.as_ref(), settings),

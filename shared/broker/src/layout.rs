@@ -14,10 +14,11 @@ use model::RegionName;
 
 use crate::topology::{ExchangeName, QueueName, QueueSpec, Topology};
 
-/// What the outbox says and the ingress never does: orders' outcomes, catalogue and stock changes.
-const FACTS_TO_ANALYTICS: [&str; 5] =
+/// Routing keys of what the outbox says of orders, and the ingress never does: how they ended, and what was taken back.
+pub const FACTS_TO_ANALYTICS: [&str; 5] =
     ["order.outcomes", "order.confirmed", "order.rejected", "order.released", "order.refunded"];
-const FACTS_TO_INVALIDATION: [&str; 3] = ["product.changed", "stock.changed", "stock.shortfall"];
+/// Routing keys of what the outbox says of the catalogue and of stock.
+pub const FACTS_TO_INVALIDATION: [&str; 3] = ["product.changed", "stock.changed", "stock.shortfall"];
 /// A batch of page events.
 pub const PAGE_BATCH_KEY: &str = "page.batch";
 

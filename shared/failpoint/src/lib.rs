@@ -73,6 +73,9 @@ points! {
     DeleteUnconfirmed = "delete-unconfirmed",
     /// The cache is told of a confirmed order before the transaction has decided.
     CacheBeforeCommit = "cache-before-commit",
+    /// A change of the catalogue or of stock is acked and no tag is purged: what was rendered before is fresh until it is old by
+    /// itself.
+    PurgeDropped = "purge-dropped",
     /// The ingress publishes an order that no client posted beside each that one did.
     MadeUpOrder = "made-up-order",
     /// Not a broken promise but a fault that no kill from outside can time: the process aborts after the COMMIT and

@@ -83,12 +83,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn exactly(seconds: u32) -> Option<Age> {
-        Some(Age { time: SECOND * seconds, at_least: false })
+    fn exactly(seconds: u32) -> Age {
+        Age { time: SECOND * seconds, at_least: false }
     }
 
-    fn at_least(seconds: u32) -> Option<Age> {
-        Some(Age { time: SECOND * seconds, at_least: true })
+    fn at_least(seconds: u32) -> Age {
+        Age { time: SECOND * seconds, at_least: true }
     }
 
     /// A worker that took a message which was so old, or none.
@@ -100,13 +100,13 @@ mod tests {
     fn what_a_worker_said_last_grows_while_nothing_is_taken() {
         let mut oldest = Oldest::default();
         let mut look = |second: u32, ready, seen: Seen| oldest.record(SECOND * second, Some(ready), Some(1), &seen);
-        assert_eq!(look(1, 900, worker(Some(SECOND * 40))), exactly(40));
-        assert_eq!(look(2, 800, worker(Some(SECOND * 41))), exactly(41));
+        assert_eq!(look(1, 900, worker(Some(SECOND * 40))), Some(exactly(40)));
+        assert_eq!(look(2, 800, worker(Some(SECOND * 41))), Some(exactly(41)));
         // The database is away: what the worker took ahead is no longer ready, and comes back.
-        assert_eq!(look(3, 750, worker(None)), exactly(42));
-        assert_eq!(look(3_602, 90_000, worker(None)), exactly(3_641));
+        assert_eq!(look(3, 750, worker(None)), Some(exactly(42)));
+        assert_eq!(look(3_602, 90_000, worker(None)), Some(exactly(3_641)));
         // Nor does a worker that ends change it.
-        assert_eq!(oldest.record(SECOND * 3_603, Some(90_001), Some(0), &Seen::default()), exactly(3_642));
+        assert_eq!(oldest.record(SECOND * 3_603, Some(90_001), Some(0), &Seen::default()), Some(exactly(3_642)));
     }
 
     #[test]
@@ -114,34 +114,38 @@ mod tests {
         let mut oldest = Oldest::default();
         let mut look = |second: u32, ready| oldest.record(SECOND * second, Some(ready), Some(0), &Seen::default());
         assert_eq!(look(1, 0), None);
-        assert_eq!(look(2, 5), at_least(0));
-        assert_eq!(look(62, 9), at_least(60));
+        assert_eq!(look(2, 5), Some(at_least(0)));
+        assert_eq!(look(62, 9), Some(at_least(60)));
         // Some were taken by hand, of those that were first seen; at last all of them.
-        assert_eq!(look(63, 7), at_least(61));
-        assert_eq!(look(64, 4), at_least(0));
-        assert_eq!(look(65, 4), at_least(1));
+        assert_eq!(look(63, 7), Some(at_least(61)));
+        assert_eq!(look(64, 4), Some(at_least(0)));
+        assert_eq!(look(65, 4), Some(at_least(1)));
         assert_eq!(look(66, 0), None);
-        assert_eq!(look(67, 1), at_least(0));
+        assert_eq!(look(67, 1), Some(at_least(0)));
     }
 
     #[test]
     fn what_is_handled_though_none_of_it_is_new_has_no_known_age() {
         let mut oldest = Oldest::default();
         let busy = |oldest| Seen { handled_per_s: Some(5.0), ..worker(oldest) };
-        assert_eq!(oldest.record(SECOND, Some(5), Some(1), &busy(Some(SECOND * 3))), exactly(3));
-        assert_eq!(oldest.record(SECOND * 5, Some(5), Some(1), &busy(None)), exactly(7), "it is still at work on that");
+        assert_eq!(oldest.record(SECOND, Some(5), Some(1), &busy(Some(SECOND * 3))), Some(exactly(3)));
+        assert_eq!(
+            oldest.record(SECOND * 5, Some(5), Some(1), &busy(None)),
+            Some(exactly(7)),
+            "it is still at work on that"
+        );
         assert_eq!(oldest.record(SECOND * 12, Some(5), Some(1), &busy(None)), None);
-        assert_eq!(oldest.record(SECOND * 13, Some(5), Some(1), &worker(None)), at_least(0));
-        assert_eq!(oldest.record(SECOND * 14, Some(5), Some(1), &worker(None)), at_least(1));
+        assert_eq!(oldest.record(SECOND * 13, Some(5), Some(1), &worker(None)), Some(at_least(0)));
+        assert_eq!(oldest.record(SECOND * 14, Some(5), Some(1), &worker(None)), Some(at_least(1)));
     }
 
     #[test]
     fn what_somebody_takes_without_a_word_has_no_known_age() {
         let mut oldest = Oldest::default();
-        assert_eq!(oldest.record(SECOND, Some(5), Some(1), &worker(Some(SECOND))), exactly(1));
+        assert_eq!(oldest.record(SECOND, Some(5), Some(1), &worker(Some(SECOND))), Some(exactly(1)));
         assert_eq!(oldest.record(SECOND * 9, Some(5), Some(1), &Seen::default()), None, "it is silent, and may take");
-        assert_eq!(oldest.record(SECOND * 10, Some(5), Some(0), &Seen::default()), at_least(0));
+        assert_eq!(oldest.record(SECOND * 10, Some(5), Some(0), &Seen::default()), Some(at_least(0)));
         assert_eq!(oldest.record(SECOND * 11, None, None, &Seen::default()), None, "the broker is away");
-        assert_eq!(oldest.record(SECOND * 12, Some(5), Some(0), &Seen::default()), at_least(0));
+        assert_eq!(oldest.record(SECOND * 12, Some(5), Some(0), &Seen::default()), Some(at_least(0)));
     }
 }

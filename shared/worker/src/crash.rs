@@ -17,8 +17,8 @@
 //!
 //! **A process gives one last chance in its life**: what was queued behind the culprit was brought back as often, and a queue
 //! hands out in order, so the first that is due is most likely it. The others begin again: they run in company, and are due
-//! after `park_after_crashes` more. If there are several culprits, the next one is found so. One culprit costs at most `alone_after
-//! + park_after_crashes + park_after_trials` crashes, and each further one `park_after_crashes + park_after_trials`.
+//! after `park_after_crashes` more. If there are several culprits, the next one is found so. One culprit costs at most
+//! `alone_after`, `park_after_crashes` and `park_after_trials` crashes together, and each further one the latter two.
 //!
 //! What this process gave back itself (a stop, an outage, a copy that was not confirmed) it remembers and takes off the
 //! count: it is alive, so that message did not kill it. A process whose connection broke gives no last chance any more: what came

@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::after_sale::AfterSale;
+use crate::after_sale::{AfterSale, Sold};
+use crate::oracle::Asked;
 use crate::world::{PRICE_MINOR, SKUS};
 
 /// Between two new orders: twenty a second.
@@ -79,7 +80,7 @@ impl Client {
             api_key: api_key.to_owned(),
             run: format!("client-{seed:016x}"),
             http: Http::new(),
-            after_sale: AfterSale { storefront, api_key: api_key.to_owned() },
+            after_sale: AfterSale::new(storefront, api_key),
             journal: Mutex::new(file),
             begun,
             seen: Records::default(),
@@ -124,14 +125,19 @@ impl Client {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What it has asked of orders after their sale so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.after_sale.asked()
+    }
+
     async fn order(&self, n: u64) -> Result<()> {
         let (key, sku) = (format!("{}-{n}", self.run), format!("SKU-{}", n % u64::from(SKUS) + 1));
         self.write(&Entry::Attempt(Attempt { n, key: key.clone(), sku: sku.clone(), quantity: 1 })).await?;
-        let order_id = loop {
+        let taken = loop {
             let (status, answer) = self.post(&key, &sku).await;
             self.write(&answer_of(n, status, &answer)?).await?;
             match status {
-                Some(202) => break answer["order_id"].as_str().unwrap_or_default().to_owned(),
+                Some(202) => break answer,
                 Some(status) if status < 500 && status != 429 => {
                     self.note(|seen| seen.refused += 1);
                     return Ok(());
@@ -148,7 +154,9 @@ impl Client {
         {
             self.write(&answer_of(n, Some(202), &answer)?).await?;
         }
-        if self.after_sale.of(&self.http, n, &order_id, &sku).await {
+        if let Some(order) = Sold::of(&taken, &sku)
+            && self.after_sale.of(&self.http, n, &order).await
+        {
             self.note(|seen| seen.taken_back += 1);
         }
         Ok(())

@@ -139,9 +139,10 @@ impl Course {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::world::ROLES;
 
     const LENGTHS: [u64; 4] = [1, 3, 20, 60];
 
@@ -172,6 +173,27 @@ mod tests {
                 assert!(plan.faults.len() >= 200, "{}", plan.faults.len());
             }
         }
+    }
+
+    #[test]
+    fn twenty_minutes_strike_all_that_a_class_can_strike() {
+        for seed in 0..20 {
+            let plan = plan(seed, 20);
+            for class in Class::ALL {
+                let of_class = plan.faults.iter().filter(|fault| fault.class == *class);
+                let struck: BTreeSet<&str> = of_class.map(|fault| fault.target).collect();
+                let all: BTreeSet<&str> = class.targets().iter().copied().collect();
+                assert_eq!(struck, all, "{class}, seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_process_of_every_role_is_killed() {
+        let killed = ROLES.iter().filter(|(name, _)| Class::RoleKilled.targets().contains(name));
+        let killed: BTreeSet<&str> = killed.map(|(_, role)| *role).collect();
+        let all: BTreeSet<&str> = ROLES.iter().map(|(_, role)| *role).collect();
+        assert_eq!(killed, all);
     }
 
     #[test]

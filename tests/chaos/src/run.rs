@@ -171,6 +171,7 @@ async fn conclude(
     let repaired = repair(world).await;
     traffic.stop_client(found).await?;
     let mut evidence = world.evidence(traffic.journals)?;
+    evidence.asked = traffic.client.asked();
     evidence.shown = Some(traffic.watch.end().await);
     evidence.storefront = Some(world.roles.url("storefront").await?);
     let rested = async {

@@ -11,11 +11,12 @@ const NAMED: u64 = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guarantee {
-    /// What was answered 202 is in exactly one terminal state, or visibly parked; accepted page events are counted.
+    /// What was answered 202 is in exactly one terminal state, or visibly parked; accepted page events are counted; and what was
+    /// answered to be taken back is.
     Kept,
     /// For each SKU the movements add up to the stock row, which is never below zero and never oversold.
     Ledger,
-    /// No order, movement or outgoing event has its effect twice.
+    /// No order, movement or event has its effect twice, and no outgoing event is written twice.
     Once,
     /// There is nothing that no client attempted.
     Attempted,

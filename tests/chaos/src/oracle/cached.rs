@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result};
 use capacity::{Breaches, Guarantee};
+use chrono::{DateTime, Utc};
 use model::RegionName;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value as Json;
 use store::{Databases, bind};
 use uuid::Uuid;
 
+use super::believed::{self, Behind};
 use super::read::rows;
 use super::{Noted, Site};
 
@@ -20,9 +22,9 @@ const CHUNK: usize = 2_000;
 
 /// What one side says of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Said {
-    version: i64,
-    state: String,
+pub(super) struct Said {
+    pub(super) version: i64,
+    pub(super) state: String,
 }
 
 /// An order as the cache holds it: `VERSION JSON`, with the state in the JSON.
@@ -32,20 +34,34 @@ fn parse(value: &str) -> Option<Said> {
     Some(Said { version: version.parse().ok()?, state: body["state"].as_str()?.to_owned() })
 }
 
-/// What is confirmed is changed by the shop's own servers alone (cancelled, refunded), and the cache is told of that as well as
-/// may be: with Redis away it is not. Readers believe a cached `confirmed` for `storefront.trust_confirmed_s` after the
-/// order's acceptance, which is the published bound.
+/// An order's row.
+#[derive(Debug, Clone)]
+struct Row {
+    said: Said,
+    accepted_at: DateTime<Utc>,
+}
+
+/// What is confirmed is changed by the shop's own servers alone (cancelled), and the cache is told of that as well as may be:
+/// with Redis away it is not, and holds the old status until it forgets it. That is no breach by itself: what readers make of it
+/// is (`believed.rs`).
 fn is_behind_the_shop(held: &Said, row: &Said) -> bool {
     held.state == "confirmed" && held.version < row.version
 }
 
-fn compare_statuses(cached: &[(Uuid, String)], stored: &HashMap<Uuid, Said>) -> Breaches {
+/// Those that the cache has from before the shop changed them go to `behind`.
+fn compare_statuses(cached: &[(Uuid, String)], stored: &HashMap<Uuid, Row>, behind: &mut Vec<Behind>) -> Breaches {
     let mut breaches = Breaches::default();
     for (id, value) in cached {
-        let (held, row) = (parse(value), stored.get(id));
-        if held.as_ref() != row && !held.as_ref().zip(row).is_some_and(|(held, row)| is_behind_the_shop(held, row)) {
-            let expected = row.map_or_else(|| "nothing, as there is no row".to_owned(), |row| format!("{row:?}"));
-            breaches.add(Guarantee::Cached, format!("order {id}"), expected, format!("{value:?}"));
+        match (parse(value), stored.get(id)) {
+            (Some(held), Some(row)) if held == row.said => {}
+            (Some(held), Some(Row { said, accepted_at })) if is_behind_the_shop(&held, said) => {
+                behind.push(Behind { id: *id, row: said.clone(), accepted_at: *accepted_at });
+            }
+            (_, row) => {
+                let expected =
+                    row.map_or_else(|| "nothing, as there is no row".to_owned(), |row| format!("{:?}", row.said));
+                breaches.add(Guarantee::Cached, format!("order {id}"), expected, format!("{value:?}"));
+            }
         }
     }
     breaches
@@ -88,13 +104,15 @@ pub(super) async fn judge(site: &Site<'_>) -> Result<Breaches> {
     let client = redis::Client::open(site.evidence.redis_url.as_str())?;
     let mut redis = client.get_multiplexed_async_connection().await.context("Redis, which has to be back by now")?;
     let mut breaches = Breaches::default();
+    let mut behind = Vec::new();
     let prefix = format!("{}order:", site.evidence.redis_prefix);
     for keys in keys(&mut redis, &prefix).await?.chunks(CHUNK) {
         let cached = values(&mut redis, &prefix, keys).await?;
         let cached: Vec<(Uuid, String)> =
             cached.into_iter().filter_map(|(id, value)| Some((id.parse().ok()?, value))).collect();
-        breaches.extend(compare_statuses(&cached, &statuses(&site.databases, &cached).await?));
+        breaches.extend(compare_statuses(&cached, &statuses(&site.databases, &cached).await?, &mut behind));
     }
+    breaches.extend(believed::judge(site.evidence, &behind).await);
     let prefix = format!("{}seen:", site.evidence.redis_prefix);
     let mut seen = Vec::new();
     for keys in keys(&mut redis, &prefix).await?.chunks(CHUNK) {
@@ -151,13 +169,14 @@ async fn values(redis: &mut MultiplexedConnection, prefix: &str, keys: &[String]
     Ok(named.zip(held).filter_map(|(key, value)| Some((key, value?))).collect())
 }
 
-async fn statuses(databases: &Databases, cached: &[(Uuid, String)]) -> Result<HashMap<Uuid, Said>> {
+async fn statuses(databases: &Databases, cached: &[(Uuid, String)]) -> Result<HashMap<Uuid, Row>> {
     let mut stored = HashMap::with_capacity(cached.len());
     for database in databases.databases() {
         let ids = [bind::uuids(cached.iter().map(|(id, _)| *id))];
-        for row in rows(database, "SELECT id, version, state FROM orders WHERE id = ANY($1)", ids).await? {
+        let sql = "SELECT id, version, state, accepted_at FROM orders WHERE id = ANY($1)";
+        for row in rows(database, sql, ids).await? {
             let said = Said { version: row.try_get("", "version")?, state: row.try_get("", "state")? };
-            stored.insert(row.try_get("", "id")?, said);
+            stored.insert(row.try_get("", "id")?, Row { said, accepted_at: row.try_get("", "accepted_at")? });
         }
     }
     Ok(stored)
@@ -185,10 +204,18 @@ async fn versions(databases: &Databases) -> Result<BTreeMap<String, i64>> {
 mod tests {
     use super::*;
 
-    fn breaches(cached: &str, row: Option<(i64, &str)>) -> u64 {
+    /// How many breaches, and how many that readers have to be asked about.
+    fn found(cached: &str, row: Option<(i64, &str)>) -> (u64, usize) {
         let id = Uuid::from_u128(7);
-        let stored = row.map(|(version, state)| (id, Said { version, state: state.to_owned() }));
-        compare_statuses(&[(id, cached.to_owned())], &stored.into_iter().collect()).of(Guarantee::Cached)
+        let said = |(version, state): (i64, &str)| Said { version, state: state.to_owned() };
+        let stored = row.map(|row| (id, Row { said: said(row), accepted_at: DateTime::UNIX_EPOCH }));
+        let mut behind = Vec::new();
+        let breaches = compare_statuses(&[(id, cached.to_owned())], &stored.into_iter().collect(), &mut behind);
+        (breaches.of(Guarantee::Cached), behind.len())
+    }
+
+    fn breaches(cached: &str, row: Option<(i64, &str)>) -> u64 {
+        found(cached, row).0
     }
 
     #[test]
@@ -196,7 +223,7 @@ mod tests {
         let confirmed = r#"1 {"order_id": "…", "version": 1, "state": "confirmed"}"#;
         assert_eq!(breaches(confirmed, Some((1, "confirmed"))), 0);
         assert_eq!(breaches(confirmed, Some((1, "rejected"))), 1, "told before the commit");
-        assert_eq!(breaches(confirmed, Some((2, "released"))), 0, "cancelled, and believed for its time");
+        assert_eq!(found(confirmed, Some((2, "released"))), (0, 1), "cancelled, and believed for its time");
         let reserved = r#"1 {"order_id": "…", "version": 1, "state": "reserved"}"#;
         assert_eq!(breaches(reserved, Some((2, "confirmed"))), 1, "no bound is published for it");
         assert_eq!(breaches(confirmed, None), 1, "of an order that is nowhere");

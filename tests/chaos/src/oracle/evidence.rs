@@ -38,6 +38,8 @@ pub struct Evidence {
     pub poison: Vec<Poison>,
     /// Orders that were posted beside the journals. Whatever else is found was attempted by nobody.
     pub posted: Vec<Posted>,
+    /// What was asked of orders after their sale; nothing else may have been taken back.
+    pub asked: Vec<Asked>,
     /// What was told of orders, where somebody listened from the beginning.
     pub told: Option<Told>,
     /// What was shown of an article that was edited all the time, where somebody looked.
@@ -99,6 +101,37 @@ pub struct Posted {
     pub key: String,
     /// Its id, where it was answered 202: then it has to have an end.
     pub accepted: Option<Uuid>,
+}
+
+/// What was asked of an order after its sale, under one key and with as many tries as it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The order.
+    pub order: Uuid,
+    /// The path of its status on a storefront, with the token that lets one read it.
+    pub status_path: String,
+    /// The `Idempotency-Key` of each try.
+    pub key: String,
+    /// What was asked for.
+    pub change: Change,
+    /// Whether a try was answered 200: then it is done. Else it is done or not, and never twice.
+    pub answered: bool,
+}
+
+/// What a shop asks of an order after its sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// That it is no more.
+    Cancel,
+    /// That units of it are paid back, and for sale again.
+    Refund {
+        /// Of which article.
+        sku: String,
+        /// How many.
+        units: i64,
+        /// What is paid back for them, minor units.
+        amount_minor: i64,
+    },
 }
 
 impl Evidence {

@@ -6,12 +6,12 @@
 //!
 //! | guarantee | judged by |
 //! |---|---|
-//! | `Kept`: every 202 is in one terminal state, or visibly parked | journal against `orders`, and `parked_messages` in every state |
-//! | `Ledger`: movements add up, nothing oversold or below zero | `stock` against `stock_movements` |
-//! | `Once`: no order, movement or event has its effect twice | movements against lines, keys against orders, ids against rollups |
-//! | `Attempted`: nothing that no client attempted | `orders`, `page_events_seen` against the journal |
+//! | `Kept`: every 202 is in one terminal state, or visibly parked; every cancellation and refund that was answered 200 is there | journal against `orders`, and `parked_messages` in every state; what was asked against `orders` and `order_refunds` |
+//! | `Ledger`: movements add up, nothing oversold or below zero, no more paid back than was paid | `stock` and `order_refunds` against `stock_movements` |
+//! | `Once`: no order, movement or event has its effect twice, and none is told by two messages | movements against lines and refunds, keys against orders, ids against rollups, ids of what is told against each other |
+//! | `Attempted`: nothing that no client attempted | `orders`, `page_events_seen` against the journal, released orders and `order_refunds` against what was asked |
 //! | `Rollups`: they equal a recount | `revenue_rollups_minute` against `orders` and refunds, `page_rollups_minute` against ids seen |
-//! | `Told`: every outcome is told, and never in two ways | a queue of the oracle's own against `orders` and refunds |
+//! | `Told`: every outcome is told, never in two ways, and nothing that did not happen | a queue of the oracle's own against `orders` and refunds |
 //! | `Cached`: the cache says what the database says | statuses, versions and generations in Redis, and pages of the storefront, against the rows; what was shown of an article under edits, against the bound |
 //! | `AtRest`: queues are empty, parked is what was poisoned | depths, parked messages and rows, the outbox |
 //!
@@ -29,6 +29,7 @@
 //! Judging is pure and apart from reading (`Recount`, `compare…`, `rest::judge`), so that each guarantee has tests with evidence
 //! that violates it.
 
+mod believed;
 mod beside;
 mod cached;
 mod evidence;
@@ -38,6 +39,7 @@ mod read;
 mod rest;
 mod revenue;
 mod shown;
+mod taken_back;
 pub mod tap;
 mod told;
 
@@ -50,7 +52,7 @@ use store::Databases;
 use testkit::vhost::Vhost;
 
 pub use capacity::{Breach, Guarantee};
-pub use evidence::{Evidence, Noted, Poison, PoisonEnd, Posted, Region};
+pub use evidence::{Asked, Change, Evidence, Noted, Poison, PoisonEnd, Posted, Region};
 pub use shown::Shown;
 pub use told::Told;
 
@@ -144,15 +146,19 @@ impl Site<'_> {
             ("poison", self.evidence.poison.len() as u64),
             ("put_aside", put_aside),
             ("put_aside_before", before),
+            ("waiting_on_rung", on_rungs.len() as u64),
             ("told_messages", self.evidence.told.as_ref().map_or(0, Told::messages)),
         ];
         let shown = self.evidence.shown.as_ref();
         let counts = counts.into_iter().chain(shown.into_iter().flat_map(Shown::counts));
         let counts = counts.map(|(name, count)| (name.to_owned(), count)).collect();
         let mut breaches = found.breaches;
+        breaches.extend(waiting(found.reserved));
         breaches.extend(shown.map(Shown::judge).unwrap_or_default());
         breaches.extend(beside::judge(self, &parked).await.context("orders beside the journals")?);
         breaches.extend(revenue::judge(&self.databases).await.context("the revenue")?);
+        let taken_back = taken_back::judge(&self.databases, &self.evidence.asked).await;
+        breaches.extend(taken_back.context("what was taken back")?);
         breaches.extend(parked::judge(&self.databases, &parked).await.context("what was parked")?);
         if let Some(told) = &self.evidence.told {
             breaches.extend(told::judge(&self.databases, told).await.context("what was told")?);
@@ -162,5 +168,27 @@ impl Site<'_> {
         let outboxes = rest::outboxes(&self.databases).await.context("the outboxes")?;
         breaches.extend(rest::judge(&queues, &on_rungs, &parked, &outboxes, &self.evidence.poison));
         Ok(Verdict { breaches, counts })
+    }
+}
+
+/// Accepted orders that wait for their payment. For a journal that is an end, as somebody has decided them; here nothing waits for
+/// a payment (`checkout.reserve_s` is 0), and so each has to have come to its end.
+fn waiting(reserved: u64) -> Breaches {
+    let mut breaches = Breaches::default();
+    if reserved > 0 {
+        let found = format!("{reserved} that wait for their payment");
+        breaches.add(Guarantee::Kept, "accepted orders", "confirmed, rejected or released", found);
+    }
+    breaches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_waits_for_its_payment_has_not_come_to_its_end() {
+        assert!(waiting(0).is_empty());
+        assert_eq!(waiting(2).of(Guarantee::Kept), 1);
     }
 }

@@ -14,7 +14,6 @@ use super::told::Told;
 
 /// Where it hears.
 pub const QUEUE: &str = "oracle.told";
-const KEYS: [&str; 5] = ["order.outcomes", "order.confirmed", "order.rejected", "order.released", "order.refunded"];
 const PREFETCH: u16 = 200;
 /// Nothing came for so long: that was all.
 const QUIET_FOR: Duration = Duration::from_secs(2);
@@ -25,7 +24,7 @@ const QUIET_FOR: Duration = Duration::from_secs(2);
 /// The management API's.
 pub async fn lay(vhost: &Vhost) -> Result<()> {
     vhost.declare_queue(QUEUE).await?;
-    for key in KEYS {
+    for key in layout::FACTS_TO_ANALYTICS {
         vhost.bind(layout::facts_exchange().as_str(), QUEUE, key).await?;
     }
     Ok(())

@@ -1,10 +1,12 @@
-//! What was told of orders: each outcome once at least, and never in two ways; of no order that is not there.
+//! What was told of orders: each outcome once at least, and never in two ways; of no order that is not there, and nothing that
+//! did not happen to it.
 //!
-//! Told twice is no breach: delivery is at least once, and consumers know an outcome by its order. Told twice *differently*
-//! is: two consumers would believe different things.
+//! A message that comes twice is no breach: delivery is at least once, and a copy keeps its id, which is that of its row in the
+//! outbox. Two messages with ids of their own are one: the same thing was written twice. And so is one thing told *differently*:
+//! two consumers would believe different things.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use anyhow::Result;
 use capacity::{Breaches, Guarantee};
@@ -43,6 +45,10 @@ struct Heard {
     digest: u64,
     /// It was told differently, too.
     differs: bool,
+    /// Stands for the id of the first message that told it: eight bytes, as there are many.
+    by: u64,
+    /// Another message told it, too.
+    again: bool,
 }
 
 /// Everything that was heard: some hundred bytes for each order.
@@ -68,25 +74,27 @@ impl Told {
     }
 
     fn read(&mut self, message: &Message) -> Result<(), DecodeError> {
+        let by = digest(&message.id.to_string());
         match message.kind.as_str() {
             OrderOutcomes::KIND => {
                 let OrderOutcomes { confirmed, rejected, .. } = Envelope::from_message(message)?.data;
                 for order in &confirmed {
-                    self.confirmed(order);
+                    self.confirmed(by, order);
                 }
                 for order in &rejected {
-                    self.rejected(order);
+                    self.rejected(by, order);
                 }
             }
-            OrderConfirmed::KIND => self.confirmed(&Envelope::from_message(message)?.data),
-            OrderRejected::KIND => self.rejected(&Envelope::from_message(message)?.data),
+            OrderConfirmed::KIND => self.confirmed(by, &Envelope::from_message(message)?.data),
+            OrderRejected::KIND => self.rejected(by, &Envelope::from_message(message)?.data),
             OrderReleased::KIND => {
                 let order: OrderReleased = Envelope::from_message(message)?.data;
-                self.note(order.order_id, What::Release, "released", Some(order.total_minor), &order);
+                self.note(by, (order.order_id, What::Release), "released", Some(order.total_minor), &order);
             }
             OrderRefunded::KIND => {
                 let order: OrderRefunded = Envelope::from_message(message)?.data;
-                self.note(order.order_id, What::Refund(order.reference.to_string()), "confirmed", None, &order);
+                let what = What::Refund(order.reference.to_string());
+                self.note(by, (order.order_id, what), "confirmed", None, &order);
             }
             // Nothing else is bound: somebody put it there by hand.
             _ => {}
@@ -94,24 +102,43 @@ impl Told {
         Ok(())
     }
 
-    fn confirmed(&mut self, order: &OrderConfirmed) {
-        self.note(order.order_id, What::End, "confirmed", Some(order.total_minor), order);
+    fn confirmed(&mut self, by: u64, order: &OrderConfirmed) {
+        self.note(by, (order.order_id, What::End), "confirmed", Some(order.total_minor), order);
     }
 
-    fn rejected(&mut self, order: &OrderRejected) {
+    fn rejected(&mut self, by: u64, order: &OrderRejected) {
         // That is no outcome of the order whose key was used again: the first post's is.
         if order.reason != Rejection::IdempotencyConflict {
-            self.note(order.order_id, What::End, "rejected", None, order);
+            self.note(by, (order.order_id, What::End), "rejected", None, order);
         }
     }
 
-    fn note(&mut self, id: OrderId, what: What, state: &'static str, total_minor: Option<i64>, all: &impl Serialize) {
-        let mut hasher = DefaultHasher::new();
-        serde_json::to_vec(all).unwrap_or_default().hash(&mut hasher);
-        let heard = Heard { state, total_minor, digest: hasher.finish(), differs: false };
-        let known = self.heard.entry((id.as_uuid(), what)).or_insert_with(|| heard.clone());
-        known.differs |= known.digest != heard.digest;
+    fn note(
+        &mut self,
+        by: u64,
+        (id, what): (OrderId, What),
+        state: &'static str,
+        total_minor: Option<i64>,
+        all: &impl Serialize,
+    ) {
+        let digest = digest(&serde_json::to_vec(all).unwrap_or_default());
+        let known = self.heard.entry((id.as_uuid(), what)).or_insert(Heard {
+            state,
+            total_minor,
+            digest,
+            differs: false,
+            by,
+            again: false,
+        });
+        known.differs |= known.digest != digest;
+        known.again |= known.by != by;
     }
+}
+
+fn digest(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// An order as it is stored.
@@ -136,7 +163,18 @@ impl Hearing<'_> {
     fn order(&mut self, order: &Stored) {
         let Stored { id, state, total_minor, refunds } = order;
         let of_order = (*id, What::End)..=(*id, What::Refund(char::MAX.to_string()));
-        self.known += self.told.heard.range(of_order).count();
+        for (_, what) in self.told.heard.range(of_order).map(|(thing, _)| thing) {
+            self.known += 1;
+            let happened = match what {
+                What::End => true,
+                What::Release => state == "released",
+                What::Refund(key) => refunds.contains(key),
+            };
+            if !happened {
+                let found = format!("told, and it is {state}");
+                self.breaches.add(Guarantee::Told, format!("{what:?} of order {id}"), "not told", found);
+            }
+        }
         // A release says what is left; whether the order was confirmed before, its row does not tell.
         let due = match state.as_str() {
             "confirmed" | "rejected" => Some(What::End),
@@ -167,9 +205,12 @@ impl Hearing<'_> {
             self.breaches.add(Guarantee::Told, "what was told", "outcomes of orders", found);
         }
         for ((id, what), heard) in &self.told.heard {
+            let subject = || format!("{what:?} of order {id}");
             if heard.differs {
-                let subject = format!("{what:?} of order {id}");
-                self.breaches.add(Guarantee::Told, subject, "one story", "two");
+                self.breaches.add(Guarantee::Told, subject(), "one story", "two");
+            }
+            if heard.again {
+                self.breaches.add(Guarantee::Once, subject(), "one message that tells it", "one with another id");
             }
         }
         self.breaches
@@ -209,7 +250,7 @@ async fn orders(database: &Database, hearing: &mut Hearing<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, Utc};
-    use events::Attribution;
+    use events::{Attribution, Contract, ReleaseCause};
     use model::{Currency, ManualClock, RegionNumber};
 
     use super::*;
@@ -231,10 +272,49 @@ mod tests {
             attribution: Attribution::default(),
         };
         let outcomes = OrderOutcomes { confirmed: vec![order], ..OrderOutcomes::new(RegionNumber(1)) };
-        Envelope::new(&ManualClock::at(DateTime::UNIX_EPOCH), "checkout", outcomes).to_message()
+        message(outcomes)
+    }
+
+    fn released() -> Message {
+        message(OrderReleased {
+            order_id: id(),
+            market: "main".parse().unwrap(),
+            region: RegionNumber(1),
+            accepted_at: DateTime::<Utc>::UNIX_EPOCH,
+            released_at: DateTime::<Utc>::UNIX_EPOCH,
+            cause: ReleaseCause::Cancelled,
+            was_confirmed: true,
+            currency: Currency::from_code("EUR").unwrap(),
+            total_minor: 500,
+            units: 1,
+            attribution: Attribution::default(),
+        })
+    }
+
+    fn refunded(key: &str) -> Message {
+        message(OrderRefunded {
+            order_id: id(),
+            reference: key.parse().unwrap(),
+            market: "main".parse().unwrap(),
+            region: RegionNumber(1),
+            accepted_at: DateTime::<Utc>::UNIX_EPOCH,
+            refunded_at: DateTime::<Utc>::UNIX_EPOCH,
+            currency: Currency::from_code("EUR").unwrap(),
+            lines: Vec::new(),
+            attribution: Attribution::default(),
+        })
+    }
+
+    /// With an id of its own.
+    fn message<P: Contract>(data: P) -> Message {
+        Envelope::new(&ManualClock::at(DateTime::UNIX_EPOCH), "checkout", data).to_message()
     }
 
     fn breaches(messages: &[Message], state: Option<&str>, refunds: &[&str]) -> u64 {
+        judged(messages, state, refunds).of(Guarantee::Told)
+    }
+
+    fn judged(messages: &[Message], state: Option<&str>, refunds: &[&str]) -> Breaches {
         let mut told = Told::default();
         for message in messages {
             told.hear(message);
@@ -244,19 +324,37 @@ mod tests {
             let refunds = refunds.iter().map(|key| (*key).to_owned()).collect();
             hearing.order(&Stored { id: id().as_uuid(), state: state.to_owned(), total_minor: 500, refunds });
         }
-        hearing.finish().of(Guarantee::Told)
+        hearing.finish()
     }
 
     #[test]
     fn an_outcome_is_told_once_at_least_and_always_the_same() {
         assert_eq!(breaches(&[confirmed(500)], Some("confirmed"), &[]), 0);
-        assert_eq!(breaches(&[confirmed(500), confirmed(500)], Some("confirmed"), &[]), 0, "at least once");
+        let one = confirmed(500);
+        assert!(judged(&[one.clone(), one], Some("confirmed"), &[]).is_empty(), "at least once");
         assert_eq!(breaches(&[], Some("confirmed"), &[]), 1, "nobody was told");
         assert_eq!(breaches(&[confirmed(500), confirmed(400)], Some("confirmed"), &[]), 1, "two stories");
         assert_eq!(breaches(&[confirmed(400)], Some("confirmed"), &[]), 1, "another sum");
         assert_eq!(breaches(&[confirmed(500)], Some("rejected"), &[]), 1, "another end");
         assert_eq!(breaches(&[confirmed(500)], None, &[]), 1, "of an order that is nowhere");
         assert_eq!(breaches(&[], Some("placed"), &[]), 0, "nothing to tell yet");
+    }
+
+    #[test]
+    fn one_thing_is_told_by_one_message() {
+        let twice = judged(&[confirmed(500), confirmed(500)], Some("confirmed"), &[]);
+        assert_eq!((twice.of(Guarantee::Once), twice.of(Guarantee::Told)), (1, 0), "two rows of the outbox");
+    }
+
+    #[test]
+    fn nothing_is_told_that_did_not_happen() {
+        let back = released();
+        assert_eq!(breaches(&[confirmed(500), back.clone()], Some("released"), &[]), 0);
+        assert_eq!(breaches(&[confirmed(500), back], Some("confirmed"), &[]), 1, "it stands");
+        let told = [confirmed(500), refunded("r-1")];
+        assert_eq!(breaches(&told, Some("confirmed"), &["r-1"]), 0);
+        assert_eq!(breaches(&told, Some("confirmed"), &[]), 1, "nothing was paid back");
+        assert_eq!(breaches(&told, Some("confirmed"), &["r-2"]), 2, "under another key");
     }
 
     #[test]

@@ -20,6 +20,12 @@ impl Report {
         for (name, value) in self.figures() {
             let _ = writeln!(text, "| {} | {} |", plain(&name), plain(&value));
         }
+        if self.verdict.is_some() {
+            text.push_str(
+                "\n`poison` are messages that were spoilt on purpose. Those of a version that no release knows are not parked: \
+                 `waiting_on_rung` of them wait on a rung of the retry ladder, for as long as it takes, for a release that does.\n",
+            );
+        }
         text.push_str(
             "\n## Recovery by class\n\nSeconds from the end of a fault until an order was accepted, and until no more waited than \
              before it. A fault ends when it is undone, which for queues and bindings includes the replay of what was unrouted. \

@@ -44,6 +44,15 @@ fn a_class_has_the_recovery_of_its_faults() {
 }
 
 #[test]
+fn a_chapter_says_what_waits_for_a_release_that_knows_it() {
+    let counts = [("waiting_on_rung".to_owned(), 30)].into();
+    let verdict = Verdict { counts, ..Verdict::default() };
+    let text = Report::new(Evidence { verdict: Some(verdict), ..evidence() }).to_markdown();
+    assert!(text.contains("| waiting_on_rung | 30 |") && text.contains("for a release that does"), "{text}");
+    assert!(!Report::new(Evidence { verdict: None, ..evidence() }).to_markdown().contains("waiting_on_rung"));
+}
+
+#[test]
 fn what_could_not_be_injected_or_judged_makes_a_run_incomplete() {
     let mut without = evidence();
     without.faults[0].not_injected = Some("takes root".to_owned());

@@ -1,11 +1,10 @@
-//! Every message of a kind on its way to its consumer, handed on two to five times and in another order.
+//! Every message of a flow on its way to its consumer, handed on two to five times and in another order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use broker::{Broker as _, ExchangeName, Publish, QueueName, Settle, Subscription, layout};
-use events::{Contract as _, OrderOutcomes};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -24,37 +23,38 @@ const LINGER: Duration = Duration::from_millis(50);
 /// How often diverting is tried again.
 const DIVERT_EVERY: Duration = Duration::from_millis(500);
 
-/// Messages of a kind: what they are published to, and the queue that is bound there for them.
+/// Messages of some kinds: where they are published and under which keys, and the queue that is bound there for them.
 #[derive(Debug)]
 pub(crate) struct Flow {
     exchange: ExchangeName,
-    key: String,
+    keys: Vec<String>,
     queue: QueueName,
 }
 
 impl Flow {
-    /// Every flow that can be duplicated, by the name of its target.
-    pub(crate) const NAMES: [&str; 3] = ["orders", "page events", "outcomes"];
+    /// Every flow that can be duplicated, by the name of its target: all that a consumer takes from an exchange.
+    pub(crate) const NAMES: [&str; 4] = ["orders", "page events", "outcomes", "changes"];
 
     /// Orders, where the name is none of the others.
     pub(crate) fn named(name: &str) -> Self {
-        match name {
-            "page events" => Self {
-                exchange: layout::pages_exchange(),
-                key: layout::PAGE_BATCH_KEY.to_owned(),
-                queue: layout::analytics_pages_queue(),
-            },
-            "outcomes" => Self {
-                exchange: layout::facts_exchange(),
-                key: OrderOutcomes::KIND.to_owned(),
-                queue: layout::analytics_orders_queue(),
-            },
-            _ => Self {
-                exchange: layout::orders_exchange(),
-                key: layout::order_placed_key(&World::region()),
-                queue: World::checkout_queue(),
-            },
-        }
+        let (exchange, keys, queue) = match name {
+            "page events" => {
+                (layout::pages_exchange(), vec![layout::PAGE_BATCH_KEY.to_owned()], layout::analytics_pages_queue())
+            }
+            "outcomes" => {
+                let keys = layout::FACTS_TO_ANALYTICS.map(ToOwned::to_owned);
+                (layout::facts_exchange(), keys.into(), layout::analytics_orders_queue())
+            }
+            "changes" => {
+                let keys = layout::FACTS_TO_INVALIDATION.map(ToOwned::to_owned);
+                (layout::facts_exchange(), keys.into(), layout::invalidation_queue())
+            }
+            _ => {
+                let key = layout::order_placed_key(&World::region());
+                (layout::orders_exchange(), vec![key], World::checkout_queue())
+            }
+        };
+        Self { exchange, keys, queue }
     }
 }
 
@@ -76,11 +76,15 @@ impl World {
     }
 
     async fn try_to_divert(&self, flow: &Flow) -> Result<Subscription> {
-        let Flow { exchange, key, queue } = flow;
+        let Flow { exchange, keys, queue } = flow;
         self.look.declare_queue(DUPLICATES).await?;
-        self.look.bind(exchange.as_str(), DUPLICATES, key).await?;
+        for key in keys {
+            self.look.bind(exchange.as_str(), DUPLICATES, key).await?;
+        }
         let messages = self.broker.subscribe(&QueueName::new(DUPLICATES), PREFETCH).await?;
-        self.look.unbind(exchange.as_str(), queue.as_str(), key).await?;
+        for key in keys {
+            self.look.unbind(exchange.as_str(), queue.as_str(), key).await?;
+        }
         Ok(messages)
     }
 
@@ -88,8 +92,10 @@ impl World {
     pub(super) async fn divert_nothing(&self) -> Result<()> {
         self.look.declare_queue(DUPLICATES).await?;
         for name in Flow::NAMES {
-            let Flow { exchange, key, .. } = Flow::named(name);
-            self.look.unbind(exchange.as_str(), DUPLICATES, &key).await?;
+            let Flow { exchange, keys, .. } = Flow::named(name);
+            for key in &keys {
+                self.look.unbind(exchange.as_str(), DUPLICATES, key).await?;
+            }
         }
         Ok(())
     }
@@ -126,5 +132,27 @@ impl World {
                 let _ = message.settle(if passed { Settle::Ack } else { Settle::Requeue }).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn all_that_a_consumer_is_bound_to_can_be_duplicated() {
+        let topology = layout::orders([&World::region()]).merged(layout::pages());
+        let declared: BTreeSet<(String, String, String)> = topology
+            .bindings
+            .into_iter()
+            .map(|bound| (bound.exchange.to_string(), bound.routing_key, bound.queue.to_string()))
+            .collect();
+        let mut flowing = BTreeSet::new();
+        for Flow { exchange, keys, queue } in Flow::NAMES.map(Flow::named) {
+            flowing.extend(keys.into_iter().map(|key| (exchange.to_string(), key, queue.to_string())));
+        }
+        assert_eq!(flowing, declared);
     }
 }

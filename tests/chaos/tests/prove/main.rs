@@ -95,6 +95,7 @@ proofs! {
     delete_unconfirmed: DeleteUnconfirmed breaks Rollups in an_exchange_that_is_gone,
     told_to_nobody: DeleteUnconfirmed breaks Told in a_listener_that_is_full with SINGLE_ORDERS,
     cache_before_commit: CacheBeforeCommit breaks Cached in sold_out,
+    purge_dropped: PurgeDropped breaks Cached in a_page_that_changes,
 }
 
 #[test]

@@ -140,6 +140,17 @@ pub(crate) async fn a_sale(stage: &mut Stage) -> Result<()> {
     stage.load(50, &MUG).await
 }
 
+/// A page is read, and then what it shows is changed.
+pub(crate) async fn a_page_that_changes(stage: &mut Stage) -> Result<()> {
+    for role in ["storefront", "relay", "invalidation"] {
+        stage.start(role).await?;
+    }
+    // What the first import said is done before the page is read.
+    stage.until_all_is_told().await?;
+    stage.change_and_look("MUG").await?;
+    stage.until_all_is_told().await
+}
+
 /// The exchange that facts go to is deleted under the relay, while checkout waits for a lock: whoever starts later would
 /// declare it again.
 pub(crate) async fn an_exchange_that_is_gone(stage: &mut Stage) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use broker::{Broker as _, ExchangeName, Publish, PublishError, QueueName};
 use broker_rabbit::Rabbit;
-use chaos::oracle::{Evidence, Poison, PoisonEnd, Posted, Region, Told, Verdict, judge, settled, tap};
+use chaos::oracle::{Evidence, Noted, Poison, PoisonEnd, Posted, Region, Shown, Told, Verdict, judge, settled, tap};
 use failpoint::Point;
 use model::Message;
 use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement};
@@ -21,11 +21,17 @@ use testkit::rabbit::FreshVhost;
 use testkit::vhost::Vhost;
 use testkit::{redis, wait};
 use tokio::process::Command;
+use tokio::time::{Instant, interval};
 
 /// `failpoint::VARIABLE`, which this build does not have.
 pub(crate) const VARIABLE: &str = "MILLPOND_FAILPOINTS";
 /// Where the region's orders wait.
 pub(crate) const CHECKOUT_QUEUE: &str = "millpond.checkout.main.v1";
+/// Where changes wait that make pages old.
+const INVALIDATION_QUEUE: &str = "millpond.invalidation.v1";
+/// How old a page may be with everything up: above 2.5 s by what a busy machine takes.
+const SHOWN_WITHIN: Duration = Duration::from_secs(7);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long to wait for what will never come.
 pub(crate) const SHORT: Duration = Duration::from_secs(5);
 /// What is started at the latest before the verdict.
@@ -43,10 +49,14 @@ pub(crate) struct Stage {
     pub(crate) poison: Vec<Poison>,
     /// What was told, where somebody listens.
     told: Option<Told>,
+    /// Tags as they were before what is behind them changed, and what was shown of it.
+    noted: Vec<Noted>,
+    shown: Option<Shown>,
     journals: Vec<std::path::PathBuf>,
     /// By the roles that they run, with blanks between.
     processes: BTreeMap<&'static str, Process>,
     ingress: String,
+    storefront: Option<String>,
     pub(crate) broker: FreshVhost,
     database: FreshDatabase,
     redis_prefix: String,
@@ -90,9 +100,12 @@ impl Stage {
             posted: Vec::new(),
             poison: Vec::new(),
             told: None,
+            noted: Vec::new(),
+            shown: None,
             journals: Vec::new(),
             processes: BTreeMap::new(),
             ingress: String::new(),
+            storefront: None,
             broker: vhost,
             database,
             redis_prefix,
@@ -123,6 +136,8 @@ impl Stage {
         let url = process.until_ready(&self.http).await?;
         if roles.contains("ingress") {
             self.ingress = url;
+        } else if roles.contains("storefront") {
+            self.storefront = Some(url);
         }
         Ok(())
     }
@@ -279,8 +294,54 @@ impl Stage {
             redis_prefix: self.redis_prefix.clone(),
             poison: self.poison.clone(),
             posted: self.posted.clone(),
+            shown: self.shown.clone(),
+            storefront: self.storefront.clone(),
+            noted: self.noted.clone(),
             ..Evidence::default()
         })
+    }
+
+    /// Reads an article's page, gives the article another title, and looks until that is shown, or for longer than it may take.
+    pub(crate) async fn change_and_look(&mut self, sku: &str) -> Result<()> {
+        let storefront = self.storefront.as_ref().context("a storefront that was started")?;
+        let page = format!("{storefront}/v1/products/{sku}");
+        let read = self.http.get(&page).await?;
+        ensure!(read.status.is_success(), "{page}: {}", read.status);
+        self.note(sku).await?;
+        let changed = format!("sku,title,price,on_hand\n{sku},Changed,10.00,1000\n");
+        std::fs::write(self.folder.path().join("changed.csv"), changed)?;
+        self.verb(&["--config", "millpond.toml", "import", "changed.csv"]).await?;
+        let changed = Instant::now();
+        let version = self.count(&format!("SELECT version AS count FROM products WHERE sku = '{sku}'")).await?;
+        let (mut shown, mut newest, mut look) = (Shown::new(SHOWN_WITHIN), 0, interval(LOOK_EVERY));
+        shown.edited(version, changed);
+        while newest < version && changed.elapsed() < SHOWN_WITHIN + Duration::from_secs(1) {
+            look.tick().await;
+            let asked = Instant::now();
+            if let Some(seen) = self.http.get(&page).await?.json()["version"].as_i64() {
+                shown.seen(seen, asked, "the storefront");
+                newest = seen;
+            }
+        }
+        self.shown = Some(shown);
+        Ok(())
+    }
+
+    /// Notes the tag of an article as the cache knows it.
+    async fn note(&mut self, sku: &str) -> Result<()> {
+        let client = ::redis::Client::open(redis::url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let tag = format!("product:main:{sku}");
+        let key = format!("{}tag:{tag}", self.redis_prefix);
+        let generation = ::redis::cmd("GET").arg(key).query_async(&mut connection).await?;
+        self.noted.push(Noted { tag, generation });
+        Ok(())
+    }
+
+    /// Waits until nothing is left to tell, and what was told of changes is in somebody's hands.
+    pub(crate) async fn until_all_is_told(&self) -> Result<()> {
+        self.until_count(1, "SELECT 1 - count(*) AS count FROM outbox").await?;
+        self.until_handed_out(INVALIDATION_QUEUE).await
     }
 
     /// From now on what is told of orders is heard. The relay has to run: it declares where it tells.

@@ -62,8 +62,8 @@ pub(crate) async fn a_parked_order_is_found_by_its_id_and_what_was_discarded_by_
     let (_, found) =
         run(shop.folder(), &["--config", "millpond.toml", "orders", "--json", "find", order.as_str()]).await?;
     let found: Value = serde_json::from_str(&found).with_context(|| found.clone())?;
-    let named = &found["missing"][0]["parked"][0];
-    let names = [&named["queue"], &named["message_id"]].map(|name| name.as_str().unwrap_or_default());
+    let as_parked = &found["missing"][0]["parked"][0];
+    let names = [&as_parked["queue"], &as_parked["message_id"]].map(|name| name.as_str().unwrap_or_default());
     assert_eq!(names, [queue.as_str(), good_id.as_str()], "{found}");
     let replayed = verb(shop.folder(), &["parked", "replay", names[0], names[1]]).await?;
     ensure!(replayed.contains("1 messages"), "{replayed}");
