@@ -18,7 +18,7 @@
 //!   can't lose the other. The first event of an aggregate that the cache does not know is newer.
 //!
 //! # Pages
-//! [`Pages`] renders a page once and serves it many times, never older than a bound that is published: its module says how, and
+//! [`Pages`] renders a page once and serves it many times, never older than a bound that is published: [`pages`] says how, and
 //! why a render that was overtaken by a purge is not kept.
 //!
 //! # Refused
@@ -29,7 +29,7 @@ mod condition;
 mod config;
 mod link;
 mod memory;
-mod pages;
+pub mod pages;
 mod remote;
 mod status;
 mod tags;
@@ -84,6 +84,9 @@ pub enum OpenError {
     /// The Redis URL does not parse.
     #[error("the cache's url is not a usable Redis URL")]
     Redis(#[source] redis::RedisError),
+    /// Settings of pages that contradict each other.
+    #[error("{0}")]
+    Pages(String),
 }
 
 /// The purge is not known to have reached the cache: try it again.
@@ -103,7 +106,7 @@ pub struct Stats {
 }
 
 impl Config {
-    /// Whether the URL can work. Connects to nobody.
+    /// Whether the URL and the settings of pages can work. Connects to nobody.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -113,6 +116,7 @@ impl Config {
 
     /// Redis, where it is not this process's memory.
     fn server(&self) -> Result<Option<redis::Client>, OpenError> {
+        self.pages.check().map_err(OpenError::Pages)?;
         let url = self.url.expose_secret();
         if url == "memory:" {
             return Ok(None);
@@ -128,7 +132,7 @@ impl Cache {
     /// Opens the cache. Waits for Redis at most one connect timeout; without it everything is a miss until it answers.
     ///
     /// # Errors
-    /// [`OpenError`] where the URL can't work. Never because Redis is away.
+    /// [`OpenError`] where the URL or the settings can't work. Never because Redis is away.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let generations = Generations::new();
         let part = if let Some(client) = config.server()? {

@@ -92,6 +92,32 @@ async fn after_a_purge_one_render_shows_the_change_and_of_a_crowd_nobody_waits_f
     assert_eq!(renders(&replicas), 2, "one before, and one for all after the purge");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn past_its_grace_a_crowd_waits_for_one_render_and_all_of_it_sees_the_change() {
+    let replicas = replicas(quick(), PagesConfig { grace_ms: 0, ..patient() }).await;
+    replicas[0].shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
+    for replica in &replicas {
+        assert_eq!(replica.get(PATH).await.json()["price"]["minor"], 1_450);
+    }
+    replicas[0].shelve(&[edit("MUG", "Blue mug", 1_600)]).await;
+    let held = hold(&replicas[0], "products").await;
+    replicas[0].purge("MUG").await;
+    for replica in &replicas {
+        replica.told("MUG");
+    }
+    let asked = Arc::default();
+    let (answers, ()) = tokio::join!(readers(&replicas, &asked), async {
+        testkit::wait::until("every reader to have asked", async || {
+            (asked.load(Ordering::Relaxed) == READERS).then_some(())
+        })
+        .await
+        .unwrap();
+        held.commit().await.unwrap();
+    });
+    assert!(answers.iter().all(|(status, price)| *status == 200 && price == "1600"), "{answers:?}");
+    assert_eq!(renders(&replicas), 2, "one before, and one for all after the purge");
+}
+
 fn impatient() -> Config {
     let pages = PublicReads { read_timeout_ms: 300, read_wait_ms: 300, max_reads: 2, ..quick().pages };
     Config { pages, ..quick() }

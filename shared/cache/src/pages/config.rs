@@ -96,6 +96,18 @@ impl Default for PagesConfig {
 }
 
 impl PagesConfig {
+    /// Whether the times fit together.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { hard_ttl_s, max_age_s, .. } = self;
+        if hard_ttl_s < max_age_s {
+            return Err(format!(
+                "cache.pages.hard_ttl_s is {hard_ttl_s}, and a page would be served for less than cache.pages.max_age_s \
+                 = {max_age_s}: raise the one, or lower the other"
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) fn trust(&self) -> Duration {
         Duration::from_millis(self.trust_ms)
     }

@@ -18,9 +18,9 @@ struct Shop {
 }
 
 impl Shop {
-    async fn open() -> Self {
+    async fn open(config: &PagesConfig) -> Self {
         let cache = Arc::new(Cache::open(&Config::default()).await.unwrap());
-        let pages = Pages::new(Arc::clone(&cache), &PagesConfig::default());
+        let pages = Pages::new(Arc::clone(&cache), config);
         Self { cache, pages, hangs: Arc::default(), renders: Arc::default() }
     }
 
@@ -55,7 +55,7 @@ impl Shop {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_while_the_next_render_of_a_page_hangs_that_is_getting_old() {
-    let shop = Shop::open().await;
+    let shop = Shop::open(&PagesConfig::default()).await;
     shop.read().await.unwrap();
     // From three quarters of a minute on the next one is rendered, and its life is over after the whole.
     shop.is_read_for(Duration::from_secs(40)).await;
@@ -73,7 +73,7 @@ async fn nobody_waits_while_the_next_render_of_a_page_hangs_that_is_getting_old(
 
 #[tokio::test(start_paused = true)]
 async fn after_a_purge_readers_wait_for_the_first_render_that_hangs_and_for_no_other() {
-    let shop = Shop::open().await;
+    let shop = Shop::open(&PagesConfig::default()).await;
     shop.read().await.unwrap();
     shop.hangs.store(true, Ordering::SeqCst);
     shop.cache.bump(&[tag("MUG")]).await.unwrap();
@@ -82,4 +82,23 @@ async fn after_a_purge_readers_wait_for_the_first_render_that_hangs_and_for_no_o
     assert_eq!(shop.read().await.unwrap().freshness(), Freshness::Fallback);
     assert!(asked.elapsed() >= PagesConfig::default().wait(), "whoever is the first can't know");
     shop.is_read_for(Duration::from_secs(30)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_fails_no_page_is_served_beyond_its_hard_ttl() {
+    let shop = Shop::open(&PagesConfig { hard_ttl_s: 90, stale_if_error_s: 3_600, ..PagesConfig::default() }).await;
+    shop.read().await.unwrap();
+    shop.hangs.store(true, Ordering::SeqCst);
+    shop.cache.bump(&[tag("MUG")]).await.unwrap();
+    advance(Duration::from_secs(80)).await;
+    assert_eq!(shop.read().await.unwrap().freshness(), Freshness::Fallback);
+    advance(Duration::from_secs(10)).await;
+    assert!(matches!(shop.read().await, Err(PageError::TimedOut)));
+}
+
+#[tokio::test]
+async fn a_page_that_would_live_longer_than_its_hard_ttl_is_refused_at_the_start() {
+    let pages = PagesConfig { hard_ttl_s: 59, ..PagesConfig::default() };
+    let refused = Cache::open(&Config { pages, ..Config::default() }).await.err().unwrap().to_string();
+    assert!(refused.contains("hard_ttl_s is 59") && refused.contains("raise the one"), "{refused}");
 }

@@ -9,6 +9,7 @@ use testkit::redis::{PrivateRedis, key_prefix};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::super::second::{Ask, Opened, Second};
 use super::served::{html, key, tag};
 use crate::{Cache, Config, Encoding, Encodings, Freshness, PageError, Pages, PagesConfig, Rendered};
 
@@ -252,6 +253,35 @@ async fn renders_are_capped_and_a_panic_harms_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_render_that_finds_no_turn_in_its_time_is_refused_and_the_next_one_is_not() {
+    let cache = Arc::new(Cache::open(&Config::default()).await.unwrap());
+    let pages = Pages::new(cache, &PagesConfig { max_renders: 1, turn_wait_ms: 1, ..slow() });
+    let shelf = Shelf::new();
+    let (first, rendering) = (shelf.clone(), Arc::clone(&pages));
+    let first = tokio::spawn(async move { first.read(&rendering).await.unwrap() });
+    testkit::wait::until("the one render", async || (shelf.renders() == 1).then_some(())).await.unwrap();
+    let render = || async { Ok::<_, std::io::Error>(html("cup", &[])) };
+    assert!(matches!(pages.get_or_render(&key("CUP"), &[], BOTH, render).await, Err(PageError::Overloaded)));
+    shelf.gate.add_permits(1);
+    first.await.unwrap();
+    pages.get_or_render(&key("CUP"), &[], BOTH, render).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_that_was_lost_with_its_replica_keeps_no_reader_from_a_page() {
+    let config = PagesConfig { lease_ms: 300, ..slow() };
+    let (lost, pages) = replicas(&patient(testkit::redis::url().as_ref()), &config, 1).await.remove(0);
+    let ask = Ask { key: key("MUG"), tags: vec![tag("MUG")], lease: Duration::from_millis(300), insist: false };
+    // Whoever got this renders nothing and gives nothing back.
+    let opened = Second::open(&*lost, &ask).await.unwrap();
+    assert!(matches!(opened, Opened::Granted(_)), "{opened:?}");
+    let shelf = Shelf::new();
+    shelf.gate.add_permits(1);
+    assert_eq!(shelf.read(&pages).await.unwrap().body(), "render 1");
+    assert_eq!(shelf.renders(), 1);
+}
+
+#[tokio::test]
 async fn memory_is_bounded_however_many_pages_there_are() {
     let cache = Arc::new(Cache::open(&Config::default()).await.unwrap());
     let config = PagesConfig { memory_bytes: 4 << 20, ..slow() };
@@ -263,8 +293,6 @@ async fn memory_is_bounded_however_many_pages_there_are() {
     }
     let stats = pages.stats();
     assert!(stats.bytes <= 4 << 20 && stats.pages > 1_000, "{stats:?}");
-    let hot = pages.hot_with(&[tag("MUG")], 10);
-    assert!(hot.is_empty());
 }
 
 #[tokio::test]
