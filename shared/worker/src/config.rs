@@ -44,8 +44,8 @@ pub struct Config {
     /// Redeliveries that make a message a suspect, to be handled apart; 1 or more. A connection that breaks counts for
     /// everything that was prefetched on it, so leave room for some of those.
     pub alone_after: u32,
-    /// Redeliveries beyond that, while it was handled in ever smaller company and at last alone, after which a suspect is put
-    /// on trial. 1 or more: with 1 every suspect runs alone at once, and a thousand neighbours of a culprit take a minute.
+    /// Redeliveries beyond that, while it was handled in ever smaller company, after which a suspect is put on trial. 1 or more:
+    /// with 1 every suspect runs with seven others at once, and a thousand neighbours of a culprit take some ten seconds.
     pub park_after_crashes: u32,
     /// Runs alone of a message on trial, noted in the database before each, that ended with the process; after so many it is
     /// parked before it runs again. 1 or more: with 1 a process that happens to be killed in such a moment parks an innocent.

@@ -5,8 +5,8 @@
 //! do a connection that breaks and a stop, again and again in a long outage. So nothing is held against a message at first.
 //! After `alone_after` redeliveries it is a *suspect* and is handled apart, while the worker does nothing else, with few other
 //! suspects beside it: an innocent one passes here and is gone. Each redelivery makes the company smaller, an eighth of what it
-//! was, and the last of `park_after_crashes` runs alone. So hundreds of neighbours are through in some calls, and yet whatever
-//! stood before the culprit is settled when it dies alone, and the culprit comes back first in line.
+//! was, and the last of `park_after_crashes` runs with seven others. So hundreds of neighbours are through in some calls, and yet
+//! whatever stood before the culprit's eight is settled when they die, and they come back first in line.
 //!
 //! After `park_after_crashes` more it is *due*, and gets a **last chance**: it goes back as a fresh copy that says so
 //! ([`model::headers::SUSPICION`]), and whoever takes that puts it on **trial**: it runs alone, once the database answers, and a
@@ -15,13 +15,14 @@
 //! Only a message with `park_after_trials` notes and no end of any is parked, before it runs again. So whatever merely stood in the
 //! prefetch of processes that died, however many culprits there are, has its trial, passes and is gone.
 //!
-//! **A process gives one last chance in its life**: what was queued behind the culprit was brought back as often, and a queue
-//! hands out in order, so the first that is due is most likely it. The others begin again: they run in company, and are due
-//! after `park_after_crashes` more. If there are several culprits, the next one is found so. One culprit costs at most
-//! `alone_after`, `park_after_crashes` and `park_after_trials` crashes together, and each further one the latter two.
+//! **A process gives eight last chances in its life**: what was queued behind the culprit was brought back as often, and a queue
+//! hands out in order, so the first eight that are due are most likely the culprit and who ran with it. The others begin again: they
+//! run in company, and are due after `park_after_crashes` more. If there are several culprits, the next one is found so. One
+//! culprit costs at most `alone_after`, `park_after_crashes` and `park_after_trials` crashes together, and each further one the
+//! latter two.
 //!
 //! What this process gave back itself (a stop, an outage, a copy that was not confirmed) it remembers and takes off the
-//! count: it is alive, so that message did not kill it. A process whose connection broke gives no last chance any more: what came
+//! count: it is alive, so that message did not kill it. A process whose connection broke gives no last chances any more: what came
 //! back may have come back from there. And none is given before the database has answered a question: a process that has just
 //! begun knows nothing of an outage.
 //!
@@ -38,7 +39,8 @@ use model::MessageId;
 
 use crate::config::Config;
 
-/// By how much each redelivery makes the company of a suspect smaller: two steps from a batch of the default 128 to one message.
+/// By how much each redelivery makes the company of a suspect smaller, what is left of it at last, and so how many a process gives
+/// a last chance.
 const SHRINK: usize = 8;
 
 /// How a delivery is to be handled.
@@ -85,8 +87,8 @@ pub(crate) struct Suspects {
 struct Memory {
     /// How often this process itself gave a message back.
     given_back: HashMap<MessageId, u32>,
-    /// No suspect is given a last chance any more.
-    decides_no_more: bool,
+    /// How many suspects may be given a last chance yet.
+    last_chances: usize,
 }
 
 impl Memory {
@@ -103,7 +105,7 @@ impl Suspects {
             park_after_crashes: config.park_after_crashes,
             park_after: config.alone_after.saturating_add(config.park_after_crashes),
             remembered: config.remembered_redeliveries,
-            memory: Mutex::default(),
+            memory: Mutex::new(Memory { given_back: HashMap::new(), last_chances: SHRINK }),
         }
     }
 
@@ -116,22 +118,22 @@ impl Suspects {
     pub(crate) fn may_decide_about(&self, record: &Record<'_>) -> bool {
         record.suspicion == 0
             && record.redeliveries >= self.park_after
-            && self.with(|memory| !memory.decides_no_more && self.is_due(memory.unexplained(record)))
+            && self.with(|memory| memory.last_chances > 0 && self.is_due(memory.unexplained(record)))
     }
 
-    /// Whether it came back from running alone, as far as one can tell, and often enough.
+    /// Whether it came back from the smallest company, as far as one can tell, and often enough.
     fn is_due(&self, unexplained: u32) -> bool {
         unexplained >= self.park_after && self.step(unexplained) == 0
     }
 
-    /// How far a suspect is on its way from a large company to none.
+    /// How far a suspect is on its way from a large company to the smallest.
     fn step(&self, unexplained: u32) -> u32 {
         unexplained.saturating_sub(self.alone_after) % self.park_after_crashes.max(1)
     }
 
     fn company(&self, unexplained: u32) -> usize {
         let steps_left = self.park_after_crashes.saturating_sub(1).saturating_sub(self.step(unexplained));
-        SHRINK.saturating_pow(steps_left)
+        SHRINK.saturating_pow(steps_left.max(1))
     }
 
     /// How to handle a message with this record. [`Care::LastChance`] is said once, and only where the database `answers`: an
@@ -147,8 +149,8 @@ impl Suspects {
             let unexplained = memory.unexplained(record);
             if unexplained < self.alone_after {
                 Care::Together
-            } else if answers && !memory.decides_no_more && self.is_due(unexplained) {
-                memory.decides_no_more = true;
+            } else if answers && memory.last_chances > 0 && self.is_due(unexplained) {
+                memory.last_chances -= 1;
                 Care::LastChance
             } else {
                 Care::Apart(self.company(unexplained))
@@ -163,7 +165,7 @@ impl Suspects {
                 // What is forgotten looks like the work of a crash from now on. So this process decides about nobody any
                 // more: suspects run apart, and one that is guilty leaves it to the next life.
                 memory.given_back.clear();
-                memory.decides_no_more = true;
+                memory.last_chances = 0;
             }
             *memory.given_back.entry(id.clone()).or_default() += 1;
         });
@@ -171,7 +173,7 @@ impl Suspects {
 
     /// A connection broke under deliveries: they come again, and nobody knows which.
     pub(crate) fn lost_hold(&self) {
-        self.with(|memory| memory.decides_no_more = true);
+        self.with(|memory| memory.last_chances = 0);
     }
 
     /// The message is settled for good.
@@ -211,7 +213,7 @@ mod tests {
     fn a_message_is_trusted_then_handled_in_ever_smaller_company_then_given_a_last_chance() {
         let cares: Vec<_> = (0..8).map(|redeliveries| care(&suspects(), 1, redeliveries, 0, true)).collect();
         let together = Care::Together;
-        let apart = [Care::Apart(64), Care::Apart(8), Care::Apart(1)];
+        let apart = [Care::Apart(64), Care::Apart(8), Care::Apart(8)];
         assert_eq!(cares[..6], [[together; 3], apart].concat());
         assert_eq!(cares[6..], [Care::LastChance, Care::Apart(8)], "who was passed over comes up again");
         assert_eq!(care(&suspects(), 1, 9, 0, true), Care::LastChance);
@@ -231,10 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn a_process_gives_one_last_chance_in_its_life_and_the_others_run_in_company_again() {
+    fn a_process_gives_eight_last_chances_in_its_life_and_the_others_run_in_company_again() {
         let suspects = suspects();
-        let cares: Vec<_> = (0..4).map(|number| care(&suspects, number, 6, 0, true)).collect();
-        assert_eq!(cares, [Care::LastChance, Care::Apart(64), Care::Apart(64), Care::Apart(64)]);
+        let cares: Vec<_> = (0..10).map(|number| care(&suspects, number, 6, 0, true)).collect();
+        assert_eq!(cares, [vec![Care::LastChance; 8], vec![Care::Apart(64); 2]].concat());
     }
 
     #[test]

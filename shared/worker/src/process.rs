@@ -66,8 +66,8 @@ struct Sorted {
     together: Vec<Taken>,
     /// Suspects, in calls of their own.
     apart: Vec<Apart>,
-    /// At most one: it goes back, and is handled when it comes again.
-    last_chance: Option<Taken>,
+    /// A few: they go back, and are handled when they come again.
+    last_chances: Vec<Taken>,
     /// They have their last chance, each by itself.
     on_trial: Vec<Taken>,
 }
@@ -93,8 +93,8 @@ pub(crate) async fn process<H: Handler>(
     let hold_until = Instant::now() + context.config.hold();
     let mut hand = Hand { context: &context, spending, stop, hold_until, aftermath: Aftermath::default() };
     let answers = hand.database_answers(&batch).await;
-    let Sorted { together, apart, last_chance, on_trial } = hand.sort(batch, answers);
-    if let Some(suspect) = last_chance {
+    let Sorted { together, apart, last_chances, on_trial } = hand.sort(batch, answers);
+    for suspect in last_chances {
         hand.aftermath.unsent.extend(context.give_last_chance(suspect).await);
     }
     {
@@ -146,7 +146,7 @@ impl<'a, H: Handler> Hand<'a, H> {
             match self.context.suspects.care(&record, answers) {
                 Care::Together => sorted.together.push(taken),
                 Care::Apart(most) => sorted.put_apart(taken, most),
-                Care::LastChance => sorted.last_chance = Some(taken),
+                Care::LastChance => sorted.last_chances.push(taken),
                 Care::Trial => sorted.on_trial.push(taken),
             }
         }

@@ -109,9 +109,8 @@ async fn a_message_that_kills_the_process_ends_up_alone_then_parked_and_its_neig
     let parked = Site::of(site::open(directory.path()).await, directory).parked(2).await;
     assert_eq!(parked.keys().collect::<Vec<_>>(), ["k1", "k2"]);
     assert!(parked.values().all(|reason| reason.starts_with("crashing: redelivered")), "{parked:?}");
-    // Two together, one in company, one alone, two in the trials of the first killer; then the second one goes that way from
-    // company on, and costs four more.
-    assert_eq!(crashes, 10);
+    // Two together, two in company, and two in the trials of each killer.
+    assert_eq!(crashes, 8);
     assert_eq!(handled, once(["a", "b", "z"]).into_iter().map(|(id, _)| id).collect::<Vec<_>>());
 }
 

@@ -23,8 +23,8 @@ pub(super) const PANIC: &str = "failpoint:panic";
 pub(super) const ABORT: &str = "failpoint:abort";
 /// A hundredth of the orders between two faults of a kind and some, in a long run at the default rate.
 pub(super) const MESSAGES: u64 = 300;
-/// A hundredth of the orders while such a fault lasts. A hundredth of all would be no test of what stands beside them: each
-/// takes several processes down, and nothing but them would be worked on.
+/// One at a time: each takes several processes down, and what came back with it often is worked off message by message. A
+/// hundredth of the orders would leave time for nothing else.
 pub(super) const ABORTS: u64 = 8;
 /// A poisoned message is in the system or it is not: it is tried until it is, whatever else goes on.
 const PATIENCE: Duration = Duration::from_secs(90);
