@@ -123,7 +123,7 @@ classes! {
     /// Orders on which checkout panics.
     PoisonPanic = "poison-panic", Roles, span(AT_ONCE, AT_ONCE, 0), CHECKOUT;
     /// Orders that take checkout's process down.
-    PoisonAbort = "poison-abort", Roles, span(4..=6, 6..=10, 1), CHECKOUT;
+    PoisonAbort = "poison-abort", Roles, span(1..=1, 6..=10, 1), CHECKOUT;
     /// RabbitMQ is killed with SIGKILL and started again.
     BrokerKilled = "broker-killed", Broker, span(0..=1, 0..=5, 11), RABBIT;
     /// RabbitMQ is stopped in order and started again.

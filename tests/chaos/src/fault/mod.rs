@@ -83,7 +83,10 @@ pub fn make(planned: &Planned, world: &World) -> Result<Box<dyn Fault>, String> 
         Class::PoisonVersion => Box::new(poison::Published { kind: poison::Kind::Version, dice }),
         Class::PoisonConstraint => Box::new(poison::Published { kind: poison::Kind::Constraint, dice }),
         Class::PoisonPanic => Box::new(poison::Posted { reference: poison::PANIC, count: poison::MESSAGES, dice }),
-        Class::PoisonAbort => Box::new(poison::Posted { reference: poison::ABORT, count: poison::ABORTS, dice }),
+        // A hundred orders come in a second.
+        Class::PoisonAbort => {
+            Box::new(poison::Posted { reference: poison::ABORT, count: planned.lasts.as_secs().max(1), dice })
+        }
         Class::BrokerKilled => Box::new(broker::Ended("KILL")),
         Class::BrokerRestarted => Box::new(broker::Ended("TERM")),
         Class::BrokerFrozen => Box::new(broker::Frozen),

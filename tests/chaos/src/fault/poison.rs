@@ -21,11 +21,9 @@ use crate::world::{PRICE_MINOR, World};
 pub(super) const PANIC: &str = "failpoint:panic";
 /// That of an order that takes the process down (`failpoint::ABORT`).
 pub(super) const ABORT: &str = "failpoint:abort";
-/// A hundredth of the orders between two faults of a kind and some, in a long run at the default rate.
+/// A hundredth of the orders between two faults of a kind and some, in a long run at the default rate. (Of those that take a
+/// process down it is a hundredth while the fault lasts: more would leave nothing else to be worked on.)
 pub(super) const MESSAGES: u64 = 300;
-/// One at a time: each takes several processes down, and what came back with it often is worked off message by message. A
-/// hundredth of the orders would leave time for nothing else.
-pub(super) const ABORTS: u64 = 8;
 /// A poisoned message is in the system or it is not: it is tried until it is, whatever else goes on.
 const PATIENCE: Duration = Duration::from_secs(90);
 const TRY_EVERY: Duration = Duration::from_millis(500);
