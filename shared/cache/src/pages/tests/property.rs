@@ -1,7 +1,7 @@
 //! No answer is older than the bound, whatever happens in whatever order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -21,6 +21,16 @@ const BOUND_TOLD: Duration = Duration::from_millis(700);
 const BOUND_AWAY: Duration = Duration::from_millis(5_500);
 /// From a change whose purge never comes: the most that a page may be old.
 const BOUND_UNTOLD: Duration = Duration::from_mins(1);
+/// While renders fail: `stale_if_error_s` from when a purge was complete, as no page is seen current after that.
+const BOUND_FAILING: Duration = Duration::from_mins(1);
+/// While they fail and a purge never comes: a page that is seen current until it is a minute old could be served for one more.
+/// The hard TTL, which is set to this here, ends that.
+const BOUND_HARD: Duration = Duration::from_secs(90);
+/// How long after a render failed readers may have the page before without a wait: a rest of 1 s (`retry_ms`), and the next try
+/// with its wait for a turn, 6 s at most.
+const ECHO: Duration = Duration::from_secs(8);
+/// How long after a render failed somebody may still have joined those who wait for it: until its lease was given back.
+const LANDING: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -29,8 +39,12 @@ enum Step {
     Read(usize, bool),
     /// The product changes and is purged; which replicas hear of it.
     Change([bool; REPLICAS]),
-    /// It changes, and the broker loses the purge.
+    /// It changes, and the purge is lost, or comes later.
     ChangeUntold,
+    /// The purge of all that has changed; which replicas hear of it.
+    Purge([bool; REPLICAS]),
+    /// Whether renders fail from now on.
+    Failing(bool),
     Away(bool),
     Flush,
     Evict,
@@ -44,6 +58,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..REPLICAS, any::<bool>()).prop_map(|(replica, known)| Step::Read(replica, known)),
         3 => any::<[bool; REPLICAS]>().prop_map(Step::Change),
         1 => Just(Step::ChangeUntold),
+        1 => any::<[bool; REPLICAS]>().prop_map(Step::Purge),
+        1 => prop::bool::weighted(0.3).prop_map(Step::Failing),
         1 => any::<bool>().prop_map(Step::Away),
         1 => Just(Step::Flush),
         1 => Just(Step::Evict),
@@ -55,7 +71,7 @@ struct Read {
     replica: usize,
     asked: Instant,
     answered: Instant,
-    version: u64,
+    version: Result<u64, PageError>,
 }
 
 /// A change of the product.
@@ -74,35 +90,49 @@ struct Shop {
     version: Arc<AtomicU64>,
     /// The first brought version 1.
     changes: Vec<Changed>,
-    /// When it went away, and when it came back.
+    /// When the second level went away, and when it came back.
     away: Vec<(Instant, bool)>,
-    readers: JoinSet<Result<Read, PageError>>,
+    fails: Arc<AtomicBool>,
+    /// Since when renders failed, and since when they did not.
+    failing: Vec<(Instant, bool)>,
+    readers: JoinSet<Read>,
 }
 
 impl Shop {
     fn new(seed: u64) -> Self {
         let model = Arc::new(Model::new(seed));
-        let config = PagesConfig::default();
+        let config = PagesConfig { hard_ttl_s: BOUND_HARD.as_secs(), ..PagesConfig::default() };
         let replicas = (0..REPLICAS).map(|_| Pages::over(Arc::clone(&model) as _, &config)).collect();
-        let version = Arc::default();
-        Self { model, replicas, version, changes: vec![], away: vec![], readers: JoinSet::new() }
+        Self {
+            model,
+            replicas,
+            version: Arc::default(),
+            changes: vec![],
+            away: vec![],
+            fails: Arc::default(),
+            failing: vec![],
+            readers: JoinSet::new(),
+        }
     }
 
     fn read(&mut self, replica: usize, known: bool) {
-        let (pages, version, model) =
-            (Arc::clone(&self.replicas[replica]), Arc::clone(&self.version), Arc::clone(&self.model));
+        let (pages, model) = (Arc::clone(&self.replicas[replica]), Arc::clone(&self.model));
+        let (version, fails) = (Arc::clone(&self.version), Arc::clone(&self.fails));
         self.readers.spawn(async move {
             let asked = Instant::now();
             let tags = if known { vec![tag("MUG")] } else { vec![] };
             let render = move || async move {
                 sleep(Duration::from_millis(model.chance(150))).await;
+                if fails.load(Ordering::SeqCst) {
+                    return Err(std::io::Error::other("the database is away"));
+                }
                 let read = version.load(Ordering::SeqCst);
                 sleep(Duration::from_millis(model.chance(150))).await;
-                Ok::<_, std::io::Error>(html(&read.to_string(), &[tag("MUG")]))
+                Ok(html(&read.to_string(), &[tag("MUG")]))
             };
-            let served = pages.get_or_render(&key("MUG"), &tags, Encodings::NONE, render).await?;
-            let version = std::str::from_utf8(served.body()).unwrap().parse().unwrap();
-            Ok(Read { replica, asked, answered: Instant::now(), version })
+            let served = pages.get_or_render(&key("MUG"), &tags, Encodings::NONE, render).await;
+            let version = served.map(|served| std::str::from_utf8(served.body()).unwrap().parse().unwrap());
+            Read { replica, asked, answered: Instant::now(), version }
         });
     }
 
@@ -140,6 +170,11 @@ impl Shop {
                 self.purge(*heard);
             }
             Step::ChangeUntold => self.change(),
+            Step::Purge(heard) => self.purge(*heard),
+            Step::Failing(fails) => {
+                self.fails.store(*fails, Ordering::SeqCst);
+                self.failing.push((Instant::now(), *fails));
+            }
             Step::Away(away) => {
                 self.model.be_away(*away);
                 self.away.push((Instant::now(), *away));
@@ -152,24 +187,6 @@ impl Shop {
         }
     }
 
-    /// Whether the second level was away at any time in between.
-    fn was_away(&self, from: Instant, to: Instant) -> bool {
-        let mut since = None;
-        for (at, away) in &self.away {
-            match (since, away) {
-                (None, true) => since = Some(*at),
-                (Some(began), false) => {
-                    if began <= to && *at >= from {
-                        return true;
-                    }
-                    since = None;
-                }
-                _ => {}
-            }
-        }
-        since.is_some_and(|began| began <= to)
-    }
-
     /// Whether the second level was away all the time.
     fn was_away_throughout(&self, from: Instant, to: Instant) -> bool {
         let before = self.away.iter().rfind(|(at, _)| *at <= from);
@@ -177,20 +194,37 @@ impl Shop {
     }
 
     fn judge(&self, read: &Read) -> Result<(), TestCaseError> {
+        let failed_since = |from: Instant| was_on(&self.failing, from - ECHO, read.answered);
+        let version = match &read.version {
+            Ok(version) => *version,
+            Err(error) => {
+                let failing = was_on(&self.failing, read.asked - LANDING, read.answered);
+                prop_assert!(failing, "a reader got an error, and no render failed: {error:?}");
+                return Ok(());
+            }
+        };
         // Change number n brought version n + 1.
-        for change in self.changes.iter().skip(usize::try_from(read.version).unwrap()) {
+        for change in self.changes.iter().skip(usize::try_from(version).unwrap()) {
             let away = self.was_away_throughout(change.at, read.answered);
-            let bound = if away { BOUND_AWAY } else { BOUND_UNTOLD };
+            let bound = match (failed_since(change.at), away) {
+                (true, _) => BOUND_HARD,
+                (false, true) => BOUND_AWAY,
+                (false, false) => BOUND_UNTOLD,
+            };
             let old = read.asked.saturating_duration_since(change.at);
             prop_assert!(old <= bound, "an answer lacks what changed {old:?} before it was asked for; bound {bound:?}");
             let Some(purged) = change.purged else { continue };
-            let bound = if self.was_away(purged - BOUND_AWAY, read.answered) { BOUND_AWAY } else { BOUND };
+            let bound = match (failed_since(purged), was_on(&self.away, purged - BOUND_AWAY, read.answered)) {
+                (true, _) => BOUND_FAILING,
+                (false, true) => BOUND_AWAY,
+                (false, false) => BOUND,
+            };
             let old = read.asked.saturating_duration_since(purged);
             prop_assert!(
                 old <= bound,
                 "an answer lacks what was purged {old:?} before it was asked for; bound {bound:?}"
             );
-            let Some(told) = change.told[read.replica] else { continue };
+            let Some(told) = change.told[read.replica].filter(|told| !failed_since(*told)) else { continue };
             let old = read.asked.saturating_duration_since(told);
             prop_assert!(
                 old <= BOUND_TOLD,
@@ -199,6 +233,24 @@ impl Shop {
         }
         Ok(())
     }
+}
+
+/// Whether what was switched on and off was on at any time in between.
+fn was_on(switched: &[(Instant, bool)], from: Instant, to: Instant) -> bool {
+    let mut since = None;
+    for (at, on) in switched {
+        match (since, on) {
+            (None, true) => since = Some(*at),
+            (Some(began), false) => {
+                if began <= to && *at >= from {
+                    return true;
+                }
+                since = None;
+            }
+            _ => {}
+        }
+    }
+    since.is_some_and(|began| began <= to)
 }
 
 proptest! {
@@ -213,11 +265,9 @@ proptest! {
             }
             let mut readers = std::mem::take(&mut shop.readers);
             while let Some(read) = readers.join_next().await {
-                let read = read.unwrap();
-                prop_assert!(read.is_ok(), "a reader got an error: {:?}", read.err());
                 shop.judge(&read.unwrap())?;
             }
-            Ok(())
+            Ok::<_, TestCaseError>(())
         })?;
     }
 }
