@@ -10,6 +10,7 @@ use store::entity::parked_message::Model;
 use store::{Database, Reader, Reads};
 
 use crate::desk::{Selection, chosen};
+use crate::members::Member;
 use crate::reason::without_quoted;
 use crate::redact;
 use crate::row;
@@ -63,30 +64,11 @@ pub struct Group {
 /// A parked message as it may be shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shown {
-    /// Its home queue, or `millpond.unrouted`.
-    pub queue: String,
-    /// Its key within the queue.
-    pub message_id: String,
-    /// Its type.
-    pub kind: String,
-    /// Why it was parked the last time, without what was quoted from it.
-    pub reason: String,
-    /// Its group's reason.
-    pub group: String,
-    /// `open`, `replaying`, `replayed`, `discarded` or `closed`.
-    pub state: String,
-    /// Why it was discarded or closed, or why its replay failed.
-    pub note: Option<String>,
-    /// How often it was parked.
-    pub times: i32,
-    /// How often it was replayed.
-    pub replays: i32,
+    /// What a list says of it.
+    #[serde(flatten)]
+    pub member: Member,
     /// When it was published first.
     pub published_at: DateTime<Utc>,
-    /// By the database's clock.
-    pub first_parked_at: DateTime<Utc>,
-    /// By the database's clock.
-    pub last_parked_at: DateTime<Utc>,
     /// By the database's clock.
     pub replayed_at: Option<DateTime<Utc>>,
     /// When it was closed or discarded, by the database's clock.
@@ -108,18 +90,20 @@ impl From<Model> for Shown {
             headers: redact::headers(row.headers.as_object().unwrap_or(&none)),
             body: redact::sample(&row.body),
             body_bytes: row.body.len(),
-            reason: without_quoted(&row.reason),
-            group: row.reason_key,
-            queue: row.queue,
-            message_id: row.message_id,
-            kind: row.kind,
-            state: row.state,
-            note: row.note,
-            times: row.times,
-            replays: row.replays,
+            member: Member {
+                reason: without_quoted(&row.reason),
+                group: row.reason_key,
+                queue: row.queue,
+                message_id: row.message_id,
+                kind: row.kind,
+                state: row.state,
+                note: row.note,
+                times: row.times,
+                replays: row.replays,
+                first_parked_at: row.first_parked_at,
+                last_parked_at: row.last_parked_at,
+            },
             published_at: row.published_at,
-            first_parked_at: row.first_parked_at,
-            last_parked_at: row.last_parked_at,
             replayed_at: row.replayed_at,
             ended_at: row.ended_at,
             content_type: row.content_type,

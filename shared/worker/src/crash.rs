@@ -83,7 +83,7 @@ pub(crate) struct Suspects {
     memory: Mutex<Memory>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Memory {
     /// How often this process itself gave a message back.
     given_back: HashMap<MessageId, u32>,

@@ -178,7 +178,7 @@ impl<'a, H: Handler> Hand<'a, H> {
         if let Err(reason) = witness.ended(queue.as_str(), &id).await {
             tracing::warn!(
                 queue = %queue, message.id = %id, reason,
-                "a message ran alone and harmed nobody, and that could not be noted: the next time one run more is held against it"
+                "the note that a message runs alone could not be taken back: if it is ever suspected again, one run more is held against it"
             );
         }
     }

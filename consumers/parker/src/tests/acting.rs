@@ -42,7 +42,7 @@ async fn groups_have_counts_times_and_a_redacted_sample(site: Site) {
     let everything = serde_json::to_string(&listing).unwrap();
     assert!(!everything.contains("ada-") && !everything.contains("Ada"), "{everything}");
     let shown = site.desk().show(checkout().as_str(), "m-2").await.unwrap().unwrap();
-    assert_eq!((shown.reason.as_str(), shown.state.as_str()), ("poison: string … at line 2", "open"));
+    assert_eq!((shown.member.reason.as_str(), shown.member.state.as_str()), ("poison: string … at line 2", "open"));
     assert_eq!(site.desk().show(checkout().as_str(), "nobody").await.unwrap(), None);
     parker.stop().await;
 }

@@ -37,6 +37,20 @@ fn renders(replicas: &[Fixture; 3]) -> u64 {
     replicas.iter().map(|replica| replica.pages.stats().renders).sum()
 }
 
+/// What many readers got of a page whose render ends when `held` does: after all of them have asked.
+async fn crowd(replicas: &[Fixture; 3], held: store::Transaction) -> Vec<(u16, String)> {
+    let asked = Arc::default();
+    let (answers, ()) = tokio::join!(readers(replicas, &asked), async {
+        let are_there = async || {
+            let all = asked.load(Ordering::Relaxed) == READERS;
+            (all && replicas.iter().all(|replica| replica.pages.stats().filling == 1)).then_some(())
+        };
+        testkit::wait::until("every reader to have asked", are_there).await.unwrap();
+        held.commit().await.unwrap();
+    });
+    answers
+}
+
 /// Holds every read of `table` for as long as it lives.
 async fn hold(fixture: &Fixture, table: &str) -> store::Transaction {
     let held = fixture.database().begin().await.unwrap();
@@ -50,16 +64,7 @@ async fn a_thousand_readers_of_a_cold_page_on_three_replicas_cost_one_render() {
     let replicas = replicas(quick(), patient()).await;
     replicas[0].shelve(&[edit("MUG", "Blue mug", 1_450)]).await;
     let held = hold(&replicas[0], "products").await;
-    let asked = Arc::default();
-    let (answers, ()) = tokio::join!(readers(&replicas, &asked), async {
-        // All of them are there before the one render can end.
-        let are_there = async || {
-            let all = asked.load(Ordering::Relaxed) == READERS;
-            (all && replicas.iter().all(|replica| replica.pages.stats().filling == 1)).then_some(())
-        };
-        testkit::wait::until("every reader to have asked", are_there).await.unwrap();
-        held.commit().await.unwrap();
-    });
+    let answers = crowd(&replicas, held).await;
     assert!(answers.iter().all(|(status, price)| *status == 200 && price == "1450"), "{answers:?}");
     assert_eq!(renders(&replicas), 1);
 }
@@ -105,15 +110,7 @@ async fn past_its_grace_a_crowd_waits_for_one_render_and_all_of_it_sees_the_chan
     for replica in &replicas {
         replica.told("MUG");
     }
-    let asked = Arc::default();
-    let (answers, ()) = tokio::join!(readers(&replicas, &asked), async {
-        testkit::wait::until("every reader to have asked", async || {
-            (asked.load(Ordering::Relaxed) == READERS).then_some(())
-        })
-        .await
-        .unwrap();
-        held.commit().await.unwrap();
-    });
+    let answers = crowd(&replicas, held).await;
     assert!(answers.iter().all(|(status, price)| *status == 200 && price == "1600"), "{answers:?}");
     assert_eq!(renders(&replicas), 2, "one before, and one for all after the purge");
 }

@@ -1,5 +1,7 @@
 //! A shop on real servers that a scenario plays in, with or without a broken promise.
 
+mod pages;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -21,7 +23,6 @@ use testkit::rabbit::FreshVhost;
 use testkit::vhost::Vhost;
 use testkit::{redis, wait};
 use tokio::process::Command;
-use tokio::time::{Instant, interval};
 
 /// `failpoint::VARIABLE`, which this build does not have.
 pub(crate) const VARIABLE: &str = "MILLPOND_FAILPOINTS";
@@ -29,9 +30,6 @@ pub(crate) const VARIABLE: &str = "MILLPOND_FAILPOINTS";
 pub(crate) const CHECKOUT_QUEUE: &str = "millpond.checkout.main.v1";
 /// Where changes wait that make pages old.
 const INVALIDATION_QUEUE: &str = "millpond.invalidation.v1";
-/// How old a page may be with everything up: above 2.5 s by what a busy machine takes.
-const SHOWN_WITHIN: Duration = Duration::from_secs(7);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long to wait for what will never come.
 pub(crate) const SHORT: Duration = Duration::from_secs(5);
 /// What is started at the latest before the verdict.
@@ -299,43 +297,6 @@ impl Stage {
             noted: self.noted.clone(),
             ..Evidence::default()
         })
-    }
-
-    /// Reads an article's page, gives the article another title, and looks until that is shown, or for longer than it may take.
-    pub(crate) async fn change_and_look(&mut self, sku: &str) -> Result<()> {
-        let storefront = self.storefront.as_ref().context("a storefront that was started")?;
-        let page = format!("{storefront}/v1/products/{sku}");
-        let read = self.http.get(&page).await?;
-        ensure!(read.status.is_success(), "{page}: {}", read.status);
-        self.note(sku).await?;
-        let changed = format!("sku,title,price,on_hand\n{sku},Changed,10.00,1000\n");
-        std::fs::write(self.folder.path().join("changed.csv"), changed)?;
-        self.verb(&["--config", "millpond.toml", "import", "changed.csv"]).await?;
-        let changed = Instant::now();
-        let version = self.count(&format!("SELECT version AS count FROM products WHERE sku = '{sku}'")).await?;
-        let (mut shown, mut newest, mut look) = (Shown::new(SHOWN_WITHIN), 0, interval(LOOK_EVERY));
-        shown.edited(version, changed);
-        while newest < version && changed.elapsed() < SHOWN_WITHIN + Duration::from_secs(1) {
-            look.tick().await;
-            let asked = Instant::now();
-            if let Some(seen) = self.http.get(&page).await?.json()["version"].as_i64() {
-                shown.seen(seen, asked, "the storefront");
-                newest = seen;
-            }
-        }
-        self.shown = Some(shown);
-        Ok(())
-    }
-
-    /// Notes the tag of an article as the cache knows it.
-    async fn note(&mut self, sku: &str) -> Result<()> {
-        let client = ::redis::Client::open(redis::url())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        let tag = format!("product:main:{sku}");
-        let key = format!("{}tag:{tag}", self.redis_prefix);
-        let generation = ::redis::cmd("GET").arg(key).query_async(&mut connection).await?;
-        self.noted.push(Noted { tag, generation });
-        Ok(())
     }
 
     /// Waits until nothing is left to tell, and what was told of changes is in somebody's hands.
