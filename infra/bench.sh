@@ -8,7 +8,7 @@
 #              a  raw confirmed publishes, by lapin alone        b  POST /v1/orders
 #              c  raw consumption, raw inserts                   d  drain of a backlog by one checkout
 #              e  sustained end to end, every role at work       f  page events, in and into rollups
-#              g  b and e on embedded parts                      h  memory, start-up, size of the binary
+#              g  b, d, e and f on embedded parts                h  memory, start-up, size of the binary
 #              i  a database's budget, 1, 2 and 4 checkouts       j  ten times what the database takes
 #              k  a million messages through an outbox            l  Redis, the database, RabbitMQ away
 #              m  pages: cached, flooded, beside orders, and how soon a change is everywhere
@@ -130,8 +130,11 @@ machine() {
 section_g() {
   accept_orders g.b embedded all "embedded, run all, POST /v1/orders"
   accept_orders g.b_alone embedded ingress "embedded, run ingress alone, POST /v1/orders"
+  drain g.d.hot embedded HOT "embedded, one hot SKU"
+  drain g.d.spread embedded 1000 "embedded, 1,000 SKUs"
   sustained g.e.hot embedded HOT "embedded, one hot SKU"
   sustained g.e.spread embedded 1000 "embedded, 1,000 SKUs"
+  page_events g.f embedded "embedded, "
 }
 
 # Whatever happened: first the roles, then the servers, then the files.

@@ -2,11 +2,13 @@
 # Section l: Redis, the database and RabbitMQ away, one after the other, every role at work. Part of ../bench.sh.
 #
 # A part is killed where it stands, and comes back with its data. The rate is far below what can be sustained: what is
-# compared is the time that an order takes, in one process, before, during and after.
+# compared is the time that an order takes, in one process, before, during and after. Without the database the rate is
+# compared, too, at as much as 64 connections can post.
 
 away_rate=500
 
 section_l() {
+  database_away_at_full_rate
   shop_open servers l
   roles_start "${all_roles[@]}"
   # The first connections and allocations are not what is measured.
@@ -14,8 +16,8 @@ section_l() {
   away_taken=$(json_number "$scratch/load.json" accepted)
   away redis redis "$MILLPOND_TEST_REDIS_PID" KILL
   # SIGQUIT: "immediate", without a checkpoint, as after a crash.
-  away database postgres "$MILLPOND_TEST_PG_PID" QUIT
-  all_confirmed database
+  away database postgres "$(env_pid MILLPOND_TEST_PG_PID)" QUIT
+  all_confirmed l.database "$away_taken" "the absence of database"
   without_rabbit
   shop_close
 }
@@ -52,14 +54,54 @@ until_gone() {
 # What died comes back where it was.
 servers_back() { "$root/infra/services.sh" up --dir "$scratch/services" 2>/dev/null; }
 
-# all_confirmed NAME: every order that was accepted so far is in the database, and nothing is parked.
+# all_confirmed PATH ORDERS ABSENCE: so many orders that were accepted so far are in the database, and nothing is parked.
 all_confirmed() {
-  until_at_least "SELECT count(*) FROM orders" "$away_taken" $((seconds * 10 + 60)) ||
+  until_at_least "SELECT count(*) FROM orders" "$2" $((seconds * 10 + 60)) ||
     say "  not every accepted order is there yet"
-  figure "l.$1.not_confirmed" "$((away_taken - $(sql "SELECT count(*) FROM orders WHERE state = 'confirmed'")))" orders \
-    "accepted around the absence of $1 and not confirmed"
-  figure "l.$1.parked" "$(($(metric checkout millpond_worker_settled_messages_total 'outcome="parked"')))" orders \
-    "parked around the absence of $1"
+  figure "$1.not_confirmed" "$(($2 - $(sql "SELECT count(*) FROM orders WHERE state = 'confirmed'")))" orders \
+    "accepted around $3 and not confirmed"
+  figure "$1.parked" "$(($(metric checkout millpond_worker_settled_messages_total 'outcome="parked"')))" orders \
+    "parked around $3"
+}
+
+# What an ingress alone accepts, as in section b, before and after; and meanwhile with the database away and every role
+# waiting for it. Nobody stores an order in any of the three, so that they differ by the database alone and by what it costs
+# to wait for it. What was accepted is stored in between, so that none begins with another's orders in the queue.
+database_away_at_full_rate() {
+  local path=l.database_full role
+  shop_open servers l-full
+  roles_start ingress
+  # The first connections and allocations are not what is measured.
+  hammer "${ports[ingress]}" orders.lua 1 "$api_key" warm HOT
+  at_full_rate before "the database there, an ingress alone"
+  roles_start "${all_roles[@]:1}"
+  until_at_least "SELECT count(*) FROM revenue_seen" "$(confirmed_publishes)" $((seconds * 10 + 60)) ||
+    say "  the first orders are not stored yet"
+  kill -s QUIT "$(env_pid MILLPOND_TEST_PG_PID)"
+  until_gone postgres
+  at_full_rate during "without the database, every role waits"
+  servers_back
+  all_confirmed "$path" "$(confirmed_publishes)" "its absence at full rate"
+  for role in "${all_roles[@]:1}"; do role_stop "$role"; done
+  at_full_rate after "the database back, an ingress alone"
+  figure "$path.rate_ratio" \
+    "$(calc 3 "$(noted "$path.during.per_s") / (($(noted "$path.before.per_s") + $(noted "$path.after.per_s")) / 2)")" \
+    times "without the database, at full rate, to the mean of before and after"
+  shop_close
+}
+
+# at_full_rate NAME LABEL: for 10 s at most, since all of it has to be stored afterwards.
+at_full_rate() {
+  hammer "${ports[ingress]}" orders.lua $((seconds < 10 ? seconds : 10)) "$api_key" "$1" HOT
+  note "l.database_full.$1.refused" "${hammered[refused]}"
+  note "l.database_full.$1.p99_ms" "${hammered[p99_ms]}"
+  figure "l.database_full.$1.per_s" "${hammered[per_s]}" orders/s "64 connections, $2"
+}
+
+# Orders that RabbitMQ has confirmed to the ingress: each is a message, as no key comes twice. wrk says nothing of those that
+# it cuts off at its end.
+confirmed_publishes() {
+  metric ingress millpond_messaging_client_sent_messages_total 'broker="orders"' 'outcome="confirmed"'
 }
 
 # What a refusal takes, from outside, one order at a time; the first of them while nobody knows yet.

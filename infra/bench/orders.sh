@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sections b and d: orders in, and a backlog of them out. Part of ../bench.sh.
+# Sections b and d: orders in, and a backlog of them out; section g does both on embedded parts. Part of ../bench.sh.
 
 section_b() {
   accept_orders b servers ingress "POST /v1/orders"
@@ -60,33 +60,43 @@ until_idle() {
 wal() { server_sql "SELECT wal_sync || ' ' || wal_bytes FROM pg_stat_wal"; }
 
 section_d() {
-  drain HOT hot "one hot SKU"
-  drain 1000 spread "1,000 SKUs"
+  drain d.hot servers HOT "one hot SKU"
+  drain d.spread servers 1000 "1,000 SKUs"
 }
 
-# drain SKUS NAME LABEL: a backlog posted while no checkout runs, then one checkout and nothing else.
+# drain PATH servers|embedded SKUS LABEL: a backlog posted while no checkout runs, then one checkout and nothing else. The
+# ingress has ended by then, also because one process alone may hold an embedded queue's file.
 drain() {
-  local backlog syncs bytes after_syncs after_bytes orders
-  shop_open servers "d-$2"
+  local path=$1 run=${1//[._]/-} backlog log='' orders
+  shop_open "$2" "$run"
   roles_start ingress
-  hammer "${ports[ingress]}" orders.lua "$seconds" "$api_key" "d-$2" "$1"
+  hammer "${ports[ingress]}" orders.lua "$seconds" "$api_key" "$run" "$3"
   backlog=${hammered[accepted]}
   role_stop ingress
-  server_sql CHECKPOINT
-  read -r syncs bytes < <(wal)
+  if [ "$kind" = servers ]; then
+    server_sql CHECKPOINT
+    log=$(wal)
+  fi
   cpu_begin
   roles_start checkout
   until_at_least "SELECT sum(reserved) FROM stock" "$backlog" $((seconds * 10 + 30)) ||
     say "  the backlog is not drained yet: measured over what is"
   orders=$(sql "SELECT count(*) FROM orders")
-  cpu_end "d.$2" "$orders" ""
+  cpu_end "$path" "$orders" ""
+  if [ "$kind" = servers ]; then log_of_orders "$path" "$orders" "$log" "$4"; fi
+  note "$path.backlog" "$backlog"
+  figure "$path.per_s" "$(rows_rate orders created_at)" orders/s "drain of a backlog by one checkout, $4"
+  shop_close
+}
+
+# log_of_orders PATH ORDERS BEFORE LABEL: what PostgreSQL's log took for so many orders, since `wal` said BEFORE.
+log_of_orders() {
+  local syncs bytes after_syncs after_bytes
   # Shown within a second by whoever wrote it.
   sleep 2
+  read -r syncs bytes <<<"$3"
   read -r after_syncs after_bytes < <(wal)
   [ "$after_syncs" = "$syncs" ] ||
-    figure "d.$2.orders_per_sync" "$(calc 0 "$orders / ($after_syncs - $syncs)")" orders "written with one sync of the log, $3"
-  figure "d.$2.wal_bytes_per_order" "$(calc 0 "($after_bytes - $bytes) / $orders")" bytes "of the database's log for an order, $3"
-  note "d.$2.backlog" "$backlog"
-  figure "d.$2.per_s" "$(rows_rate orders created_at)" orders/s "drain of a backlog by one checkout, $3"
-  shop_close
+    figure "$1.orders_per_sync" "$(calc 0 "$2 / ($after_syncs - $syncs)")" orders "written with one sync of the log, $4"
+  figure "$1.wal_bytes_per_order" "$(calc 0 "($after_bytes - $bytes) / $2")" bytes "of the database's log for an order, $4"
 }

@@ -54,6 +54,10 @@ ratios() {
   ratio g_all_to_b g.b.per_s b.per_s
   ratio g_hot_to_e_hot g.e.hot.stored_per_s e.hot.stored_per_s
   ratio g_spread_to_e_spread g.e.spread.stored_per_s e.spread.stored_per_s
+  ratio g_drain_hot_to_d_hot g.d.hot.per_s d.hot.per_s
+  ratio g_drain_spread_to_d_spread g.d.spread.per_s d.spread.per_s
+  ratio g_events_accepted_to_f g.f.accepted_per_s f.accepted_per_s
+  ratio g_events_counted_to_f g.f.counted_per_s f.counted_per_s
   local workers run
   for workers in 1 2 4; do
     ratio "i_foreign_during_to_before_$workers" "i.workers_$workers.foreign.during_p99_ms" \
@@ -100,6 +104,10 @@ targets() {
   target ratios.g_all_to_b '>=' 1 "embedded, run all, to RabbitMQ with an ingress alone, accepted orders"
   target ratios.g_hot_to_e_hot '>=' 1 "embedded to RabbitMQ, sustained, hot"
   target ratios.g_spread_to_e_spread '>=' 1 "embedded to RabbitMQ, sustained, 1,000 SKUs"
+  target ratios.g_drain_hot_to_d_hot '>=' 1 "embedded to RabbitMQ, drain, one hot SKU"
+  target ratios.g_drain_spread_to_d_spread '>=' 1 "embedded to RabbitMQ, drain, 1,000 SKUs"
+  target ratios.g_events_accepted_to_f '>=' 1 "embedded to RabbitMQ, page events confirmed"
+  target ratios.g_events_counted_to_f '>=' 1 "embedded to RabbitMQ, page events into rollups"
   local role workers run words
   for workers in 1 2 4; do
     target "i.workers_$workers.min_ratio" '>=' 0.95 "rows/s in the least second to the budget, $workers checkout"
@@ -119,10 +127,22 @@ targets() {
       target "j.$run.memory_growth.$role" '<=' 1.05 "$words: memory at the end to before, $role"
     done
   done
+  # By the ingress's own clock: on a flooded machine a client waits for the processor, too.
+  target j.ten_x_refused.refused_within_10ms '>=' 0.99 "10 times the load, refused by age: part of 503 within 10 ms"
+  target j.no_budget.refused_within_10ms '>=' 0.99 "a flood without a budget: part of 503 within 10 ms"
+  # Without it, what follows is about fewer.
+  target k.rows '>=' 1000000 "messages through each outbox"
+  target k.naptime_10s.rest_kb '<=' 32768 "an outbox after them, PostgreSQL, naptime 10s, KB"
+  target k.sqlite.peak_kb '<=' 32768 "an outbox at its largest, SQLite, KB"
   target l.redis.p99_ratio '<=' 1.2 "without Redis: p99 of an accepted order to with it"
   target l.database.rate_ratio '>=' 0.95 "without the database: orders accepted to with it"
   target l.database.parked '<=' 0 "without the database: orders parked"
   target l.database.not_confirmed '<=' 0 "without the database: accepted and not confirmed after"
+  # Everybody who waits for the database has a look at it now and then, on the cores that the ingress has.
+  target l.database_full.rate_ratio '>=' 0.95 "without the database, 64 connections: accepted to with it"
+  target l.database_full.during.refused '<=' 0 "without the database, 64 connections: orders refused"
+  target l.database_full.parked '<=' 0 "without the database, 64 connections: orders parked"
+  target l.database_full.not_confirmed '<=' 0 "without the database, 64 connections: not confirmed after"
   target l.rabbitmq.accepted '<=' 0 "without RabbitMQ: answered 202"
   target l.rabbitmq.max_ms '<=' 100 "without RabbitMQ: the slowest 503, ms"
   local kind name
@@ -134,6 +154,8 @@ targets() {
       target "ratios.m_${name}_${kind}_to_bare" '>=' 0.7 "$words from the cache, to a bare axum route"
     done
   done
+  # Without it, what follows is about fewer.
+  target m.keys.asked '>=' 1000000 "searches asked, no two the same"
   target m.keys.growth_mb '<=' 96 "a million different searches: growth of memory, MB"
   target ratios.m_orders_flooded_to_alone '>=' 0.98 "pages flooded: orders accepted to without"
   target ratios.m_orders_flooded_p99_to_alone '<=' 1.5 "pages flooded: p99 of an order to without"
@@ -143,6 +165,7 @@ targets() {
     target "ratios.m_reading_${run}_to_spinning" '<=' 1.5 "a page's p99, $run, to cores that are busy with something else"
     target "ratios.m_reading_apart_${run}_to_idle" '<=' 1.5 "a page's p99, $run, to idle, on a core of its own"
     target "m.reading.$run.refused" '<=' 0 "a page, $run: errors"
+    target "m.reading.apart_$run.refused" '<=' 0 "a page, $run: errors, on a core of its own"
     target "ratios.m_reading_rate_${run}_to_idle" '>=' 0.9 "pages read, $run, to idle"
   done
   target m.change.p99_ms '<=' 1500 "from an edit's answer to its price everywhere, p99, ms"
@@ -182,7 +205,7 @@ write_json() {
 # Where the CPU goes: a column for each run, a line for each process.
 print_cpu() {
   [ -s "$cpu_notes" ] || return 0
-  printf '\nWhere the CPU goes, microseconds per order (f: per page event)\n\n'
+  printf '\nWhere the CPU goes, microseconds per order (f and g.f: per page event)\n\n'
   awk -F '\t' '
     !($1 in run) { run[$1] = ++runs; title[runs] = $1 }
     !($2 in process) { process[$2] = ++processes; name[processes] = $2 }
