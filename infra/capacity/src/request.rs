@@ -11,6 +11,11 @@ const PATHS: u64 = 50;
 /// Visitors that page events name.
 const VISITORS: u64 = 10_000;
 
+/// Which of the paths event `i` of request `n` names. The oracle counts by it, so it stays as it is: journals are kept.
+pub(crate) fn path(n: u64, i: u64) -> u64 {
+    i.wrapping_add(n) % PATHS
+}
+
 /// Everything about requests that is the same for all of them.
 #[derive(Debug)]
 pub(crate) struct Requests {
@@ -89,7 +94,7 @@ impl Requests {
 
     fn event(&self, n: u64, i: u32, body: &mut Vec<u8>) {
         let run = &self.run;
-        let (visitor, path) = (n.wrapping_add(u64::from(i)) % VISITORS, u64::from(i).wrapping_add(n) % PATHS);
+        let (visitor, path) = (n.wrapping_add(u64::from(i)) % VISITORS, path(n, u64::from(i)));
         let _ = write!(
             body,
             "{{\"type\":\"page\",\"messageId\":\"{run}-{n}-{i}\",\"anonymousId\":\"{run}-{visitor}\",\

@@ -35,8 +35,10 @@ pub(crate) struct AfterSale {
 /// An order of one unit that was accepted.
 #[derive(Debug)]
 pub(crate) struct Sold<'a> {
-    id: Uuid,
-    status_path: String,
+    /// Which.
+    pub(crate) id: Uuid,
+    /// The path of its status, with its token.
+    pub(crate) status_path: String,
     sku: &'a str,
 }
 

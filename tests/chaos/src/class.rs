@@ -81,7 +81,7 @@ macro_rules! classes {
 
 /// A process of each role; as many as a run of 20 minutes has rounds, so that it strikes all of them.
 const ROLES: &[&str] = &["checkout", "ingress", "relay", "parker", "analytics", "invalidation", "storefront", "ops"];
-const WORKERS: &[&str] = &["checkout", "analytics", "parker", "relay", "checkout-2", "invalidation"];
+const WORKERS: &[&str] = &["checkout", "analytics", "parker", "relay", "checkout-2", "invalidation", "checkout-held"];
 const SERVERS: &[&str] = &["rabbit", "postgres", "redis"];
 const WAYS: &[&str] = &[
     "rabbit, to the server",
@@ -100,11 +100,11 @@ classes! {
     /// A role's process is killed with SIGKILL and started again.
     RoleKilled = "role-killed", Roles, span(0..=2, 0..=4, 2), ROLES;
     /// Every role is stopped with SIGTERM and started again, one after the other, under load.
-    RollingRestart = "rolling-restart", Roles, span(AT_ONCE, AT_ONCE, 21), &["all roles"];
+    RollingRestart = "rolling-restart", Roles, span(AT_ONCE, AT_ONCE, 23), &["all roles"];
     /// A worker's process is stopped with SIGSTOP and goes on with SIGCONT.
     WorkerFrozen = "worker-frozen", Roles, span(5..=7, 5..=30, 1), WORKERS;
     /// A role's wall clock jumps by an hour, forward or back, and later returns.
-    ClockStepped = "clock-stepped", Roles, span(3..=5, 5..=15, 4), &["checkout +1h", "ingress -1h", "ingress +1h", "relay -1h", "analytics +1h", "checkout -1h", "relay +1h", "analytics -1h"];
+    ClockStepped = "clock-stepped", Roles, span(3..=5, 5..=15, 4), &["checkout-held +1h", "ingress -1h", "ingress +1h", "relay -1h", "analytics +1h", "checkout -1h", "relay +1h", "analytics -1h"];
     /// Redis is killed with SIGKILL and comes back empty.
     RedisKilled = "redis-killed", Roles, span(1..=3, 2..=10, 2), REDIS;
     /// Everything in Redis is deleted.

@@ -4,6 +4,8 @@
 //! - A [`plan::Plan`] says which faults begin when and last how long: a pure function of a seed and a length.
 //! - A [`class::Class`] is a kind of fault, a [`fault::Fault`] is one: it begins and ends, and its end undoes it.
 //! - A [`world::World`] is the shop under test: its servers, its processes, the proxies between them.
+//! - Beside the load a [`client::Client`] orders until it is answered, cancels and refunds; and the shop's own systems count, lend
+//!   and take back units, change a price, and take payments in a second market, which holds units for them.
 //! - [`run::run`] plays the plan under load, brings the shop to rest and asks the [`oracle`], which judges what is left by
 //!   the journals of those who posted.
 //! - A [`report::Report`] holds all of it: faults, recovery times, courses, the verdict, and what could not be injected.
@@ -37,6 +39,10 @@ pub mod plan;
 pub mod proxy;
 pub mod recovery;
 pub mod report;
+mod reservations;
 pub mod run;
+mod server;
+mod shopkeeping;
+mod warehouse;
 mod watch;
 pub mod world;

@@ -20,6 +20,7 @@ use crate::oracle::{self, Told, Verdict, judge, settled, tap};
 use crate::plan::{Plan, Planned};
 use crate::recovery::{Depth, Recovery};
 use crate::report::{Evidence, Happened, Report};
+use crate::shopkeeping::Shopkeeping;
 use crate::watch::Watch;
 use crate::world::World;
 
@@ -124,6 +125,7 @@ struct Traffic {
     load: Option<Load>,
     client: Arc<Client>,
     watch: Watch,
+    shopkeeping: Shopkeeping,
     posting: JoinSet<Result<()>>,
     enough: CancellationToken,
     journals: Vec<PathBuf>,
@@ -138,10 +140,13 @@ impl Traffic {
         posting.spawn(Arc::clone(&client).run(enough.clone()));
         let load = Load::start(world, options.rate, options.seed, begun).await?;
         let watch = Watch::start(world, &options.classes).await?;
-        Ok(Self { journals: vec![journal, load.journal()], load: Some(load), client, watch, posting, enough })
+        let shopkeeping = Shopkeeping::start(world, options.seed).await?;
+        let journals = vec![journal, load.journal()];
+        Ok(Self { load: Some(load), client, watch, shopkeeping, posting, enough, journals })
     }
 
     async fn stop_load(&mut self, evidence: &mut Evidence) {
+        self.shopkeeping.enough();
         if let Some(load) = self.load.take() {
             match load.stop().await {
                 Ok(loaded) => evidence.load = loaded,
@@ -171,6 +176,7 @@ async fn conclude(
     let repaired = repair(world).await;
     traffic.stop_client(found).await?;
     let mut evidence = world.evidence(traffic.journals)?;
+    traffic.shopkeeping.end(&mut evidence).await;
     evidence.asked = traffic.client.asked();
     evidence.shown = Some(traffic.watch.end().await);
     evidence.storefront = Some(world.roles.url("storefront").await?);

@@ -1,12 +1,12 @@
 //! The comparison itself, without a database: rows go in one by one, and what was found comes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 use super::breach::Guarantee;
 use super::claims::{Claim, Claims, Fate, Owner};
-use super::events::Seen;
+use super::events::{ByPath, Seen};
 use super::{Beside, Finding};
 
 /// An order as it is stored.
@@ -214,12 +214,11 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Page events of this run: ids that were seen, and what the rollups hold.
-    pub(super) fn events(&mut self, seen: &Seen<'_>, counted: u64) {
+    /// Page events of this run: ids that were seen, and what the rollups hold by path.
+    pub(super) fn events(&mut self, seen: &Seen<'_>, counted: &ByPath) {
         let (total, run) = (seen.total(), seen.run());
         self.finding.events_counted += total;
-        self.finding.lost += seen.missing() + total.saturating_sub(counted);
-        self.finding.duplicated += counted.saturating_sub(total);
+        self.finding.lost += seen.missing();
         self.finding.unexpected += seen.unexpected();
         for (n, missing) in seen.missing_by_request() {
             let subject = format!("page events {run}-{n}-…");
@@ -229,9 +228,20 @@ impl<'a> Audit<'a> {
             let subject = format!("page events of {run}");
             self.breach(Guarantee::Attempted, subject, "none that nobody sent", seen.unexpected().to_string());
         }
-        if counted != total {
-            let subject = format!("page_rollups_minute of {run}");
-            self.breach(Guarantee::Rollups, subject, format!("{total} events, each once"), counted.to_string());
+        self.rollups(&seen.by_path(), counted);
+    }
+
+    fn rollups(&mut self, seen: &ByPath, counted: &ByPath) {
+        let paths: BTreeSet<&String> = seen.keys().chain(counted.keys()).collect();
+        for path in paths {
+            let due = seen.get(path).copied().unwrap_or_default();
+            let held = counted.get(path).copied().unwrap_or_default();
+            self.finding.lost += due.events.saturating_sub(held.events);
+            self.finding.duplicated += held.events.saturating_sub(due.events);
+            if held != due {
+                let subject = format!("page_rollups_minute of {path}");
+                self.breach(Guarantee::Rollups, subject, format!("{due:?}, each once"), format!("{held:?}"));
+            }
         }
     }
 

@@ -52,7 +52,7 @@ pub struct Finding {
     /// asked for; accepted page events that were not counted.
     pub lost: u64,
     /// Units of an order that were taken more than once (counted by order and SKU); keys that are stored or were answered
-    /// with more than one order; page events that were counted more than once.
+    /// with more than one order; page events that were counted more than once, each under its path.
     pub duplicated: u64,
     /// Orders under a key of this run that nobody sent, or that were refused; page events that nobody sent.
     pub unexpected: u64,
@@ -110,7 +110,7 @@ pub async fn verify_beside(journals: &[Claims], beside: &Beside, databases: &Dat
     for claims in journals.iter().filter(|claims| claims.sent_events()) {
         let mut seen = Seen::new(claims);
         stored::event_ids(databases.analytics(), &mut seen).await?;
-        audit.events(&seen, stored::events_counted(databases.analytics(), claims.run()).await?);
+        audit.events(&seen, &stored::events_counted(databases.analytics(), claims.run()).await?);
     }
     Ok(audit.finish())
 }

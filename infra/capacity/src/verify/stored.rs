@@ -7,7 +7,7 @@ use store::{Backend, Database, bind};
 use uuid::Uuid;
 
 use super::audit::{Audit, Line, Moved, Order, Stock};
-use super::events::Seen;
+use super::events::{ByPath, Counted, Seen};
 
 /// Orders of one chunk: some megabytes with everything that belongs to them.
 const CHUNK: usize = 4_000;
@@ -159,10 +159,17 @@ pub(super) async fn events_seen(database: &Database, run: &str) -> Result<u64, D
     number(database, sql, format!("{}-%", literal(run))).await
 }
 
-/// What the rollups hold of the paths of a run.
-pub(super) async fn events_counted(database: &Database, run: &str) -> Result<u64, DbErr> {
-    let sql = "SELECT CAST(coalesce(sum(events), 0) AS bigint) FROM page_rollups_minute WHERE path LIKE $1 ESCAPE '!'";
-    number(database, sql, format!("/load/{}/%", literal(run))).await
+/// What the rollups hold of each path of a run, all minutes together.
+pub(super) async fn events_counted(database: &Database, run: &str) -> Result<ByPath, DbErr> {
+    let sql = "SELECT path, CAST(sum(events) AS bigint) AS events, CAST(sum(views) AS bigint) AS views \
+               FROM page_rollups_minute WHERE path LIKE $1 ESCAPE '!' GROUP BY path";
+    let like = format!("/load/{}/%", literal(run));
+    let mut counted = ByPath::new();
+    for row in rows(database, sql, [like.into()]).await? {
+        let number = |column: &str| row.try_get("", column).map(|number: i64| u64::try_from(number).unwrap_or(0));
+        counted.insert(row.try_get("", "path")?, Counted { events: number("events")?, views: number("views")? });
+    }
+    Ok(counted)
 }
 
 /// The id of every page event of the run that analytics took, in the order of the table's key.

@@ -1,11 +1,14 @@
 //! The oracle over page events, on a database file.
 
+use std::fmt::Write as _;
+
 use sea_orm::ConnectionTrait as _;
 use store::{Config, DatabaseConfig, Databases};
 use tempfile::TempDir;
 
 use super::*;
 use crate::journal::Entry;
+use crate::request::path;
 
 /// Requests of page events by number: how many each has, and its answer.
 fn claims(requests: &[(u32, Option<u16>)]) -> Claims {
@@ -42,13 +45,25 @@ impl Site {
         tx.commit().await.unwrap();
     }
 
-    /// Analytics has these ids, and `counted` events in its rollups.
-    async fn has(&self, ids: impl IntoIterator<Item = String>, counted: u64) {
-        let ids: Vec<String> = ids.into_iter().map(|id| format!("('shop', '{id}')")).collect();
+    /// Analytics has these ids, and has counted each under its path in one of two minutes; `off` events more under the first.
+    async fn has(&self, ids: impl IntoIterator<Item = String>, off: i64) {
+        let ids: Vec<String> = ids.into_iter().collect();
+        let mut counted: BTreeMap<(u64, u64), i64> = [((0, 0), off)].into();
+        for id in ids.iter().filter_map(|id| id.strip_prefix("my_run-")) {
+            let (n, i) = id.split_once('-').unwrap();
+            let (n, i) = (n.parse().unwrap(), i.parse().unwrap());
+            *counted.entry((path(n, i), i % 2)).or_default() += 1;
+        }
         self.change("DELETE FROM page_events_seen; DELETE FROM page_rollups_minute").await;
+        let ids: Vec<String> = ids.iter().map(|id| format!("('shop', '{id}')")).collect();
         self.change(&format!("INSERT INTO page_events_seen (source, message_id) VALUES {}", ids.join(","))).await;
-        let rollup = "INSERT INTO page_rollups_minute (market, minute, path, events) VALUES ('main', '2026-01-01'";
-        self.change(&format!("{rollup}, '/load/my_run/0', {counted})")).await;
+        let mut rollups = "INSERT INTO page_rollups_minute (market, minute, path, events, views) VALUES ".to_owned();
+        for (n, ((path, minute), events)) in counted.into_iter().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            let row = format!("('main', '2026-01-0{}', '/load/my_run/{path}', {events}, {events})", minute + 1);
+            write!(rollups, "{comma}{row}").unwrap();
+        }
+        self.change(&rollups).await;
     }
 
     async fn finding(&self, claims: &Claims) -> Finding {
@@ -64,34 +79,50 @@ fn ids(n: u32, count: u32) -> impl Iterator<Item = String> {
 #[tokio::test]
 async fn page_events_are_counted_once_each() {
     let (site, claims) = (Site::open().await, claims(&[(10, Some(200))]));
-    site.has(ids(0, 10), 10).await;
+    site.has(ids(0, 10), 0).await;
     let found = site.finding(&claims).await;
     assert!(found.is_clean() && found.events_counted == 10, "{found:?}");
     assert!(settled(&claims, &site.databases).await.unwrap());
-    for (stored, counted, (lost, duplicated, unexpected)) in
-        [(9, 9, (1, 0, 0)), (10, 9, (1, 0, 0)), (10, 11, (0, 1, 0)), (12, 12, (0, 0, 2))]
+    for (stored, off, (lost, duplicated, unexpected)) in
+        [(9, 0, (1, 0, 0)), (10, -1, (1, 0, 0)), (10, 1, (0, 1, 0)), (12, 0, (0, 0, 2))]
     {
-        site.has(ids(0, stored), counted).await;
+        site.has(ids(0, stored), off).await;
         let found = site.finding(&claims).await;
         assert_eq!((found.lost, found.duplicated, found.unexpected), (lost, duplicated, unexpected), "{found:?}");
     }
 }
 
 #[tokio::test]
+async fn rollups_hold_every_path_by_itself_and_each_event_as_a_view() {
+    let (site, claims) = (Site::open().await, claims(&[(10, Some(200))]));
+    for (change, breaches, (lost, duplicated)) in [
+        ("UPDATE page_rollups_minute SET path = '/load/my_run/1' WHERE path = '/load/my_run/0'", 2, (1, 1)),
+        ("UPDATE page_rollups_minute SET path = '/load/my_run/50' WHERE path = '/load/my_run/3'", 2, (1, 1)),
+        ("UPDATE page_rollups_minute SET views = 0 WHERE path = '/load/my_run/7'", 1, (0, 0)),
+    ] {
+        site.has(ids(0, 10), 0).await;
+        site.change(change).await;
+        let found = site.finding(&claims).await;
+        assert_eq!((found.lost, found.duplicated), (lost, duplicated), "{change}: {found:?}");
+        assert_eq!(found.breaches.of(Guarantee::Rollups), breaches, "{change}: {found:?}");
+    }
+}
+
+#[tokio::test]
 async fn stored_page_events_of_an_unknown_outcome_do_not_make_up_for_lost_ones() {
     let (site, claims) = (Site::open().await, claims(&[(10, Some(200)), (10, None), (10, Some(400))]));
-    site.has(ids(1, 10), 10).await;
+    site.has(ids(1, 10), 0).await;
     let found = site.finding(&claims).await;
     assert_eq!((found.lost, found.unexpected), (10, 0), "{found:?}");
     assert!(!settled(&claims, &site.databases).await.unwrap(), "nor do they end the wait");
-    site.has(ids(0, 10).chain(ids(2, 3)), 13).await;
+    site.has(ids(0, 10).chain(ids(2, 3)), 0).await;
     assert_eq!(site.finding(&claims).await.unexpected, 3, "of a request that was refused");
 }
 
 #[tokio::test]
 async fn page_events_are_read_to_the_last_and_those_of_another_run_are_not_counted() {
     let (site, claims) = (Site::open().await, claims(&[(25_000, Some(200))]));
-    site.has(ids(0, 25_000).chain(["my-run-0-1".to_owned()]), 25_000).await;
+    site.has(ids(0, 25_000).chain(["my-run-0-1".to_owned()]), 0).await;
     let found = site.finding(&claims).await;
     assert!(found.is_clean() && found.events_counted == 25_000, "{found:?}");
 }

@@ -1,4 +1,7 @@
 //! Messages that no handler can do anything with.
+//!
+//! Some of those that are published by hand come two to five times, the copies in another order, when their first may be parked
+//! already: the parker is handed one message several times, and has to make one row of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +12,9 @@ use bytes::Bytes;
 use events::{Attribution, Envelope, OrderLine, OrderPlaced, Pricing};
 use futures::future::BoxFuture;
 use model::{Clock as _, Currency, Fingerprint, Message, OrderId, RegionNumber, SystemClock, headers};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use tokio::time::{Instant, interval};
 use uuid::Uuid;
@@ -24,6 +30,8 @@ pub(super) const ABORT: &str = "failpoint:abort";
 /// A hundredth of the orders between two faults of a kind and some, in a long run at the default rate. (Of those that take a
 /// process down it is a hundredth while the fault lasts: more would leave nothing else to be worked on.)
 pub(super) const MESSAGES: u64 = 300;
+/// Of so many messages that are published by hand one comes several times.
+const ONE_OF: usize = 10;
 /// A poisoned message is in the system or it is not: it is tried until it is, whatever else goes on.
 const PATIENCE: Duration = Duration::from_secs(90);
 const TRY_EVERY: Duration = Duration::from_millis(500);
@@ -61,13 +69,24 @@ impl Published {
         }
         Ok(message)
     }
+
+    /// Every message once, and then those that come again, from one to four times more each.
+    fn deliveries(&self) -> Result<Vec<Message>> {
+        let messages: Vec<Message> = (0..MESSAGES).map(|n| self.message(n)).collect::<Result<_>>()?;
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.dice);
+        let mut again = Vec::new();
+        for message in messages.iter().step_by(ONE_OF) {
+            again.extend(vec![message.clone(); rng.random_range(1..=4)]);
+        }
+        again.shuffle(&mut rng);
+        Ok([messages, again].concat())
+    }
 }
 
 impl Fault for Published {
     fn begin<'a>(&'a mut self, world: &'a Arc<World>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async {
-            for n in 0..MESSAGES {
-                let message = self.message(n)?;
+            for message in self.deliveries()? {
                 // Noted first: a publish whose outcome is unknown is tried again, with the same id.
                 world.note_poison(oracle::Poison {
                     queue: World::checkout_queue().as_str().to_owned(),
@@ -165,5 +184,26 @@ async fn post(world: &World, key: &str, reference: &str) -> Result<Uuid> {
             world.note_posted(oracle::Posted { key: key.to_owned(), accepted: None });
             anyhow::bail!("it was not accepted within {} s", PATIENCE.as_secs());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_what_is_published_comes_two_to_five_times_and_is_the_same_each_time() {
+        let deliveries = Published { kind: Kind::Json, dice: 7 }.deliveries().unwrap();
+        let mut times: BTreeMap<String, Vec<&Bytes>> = BTreeMap::new();
+        for message in &deliveries {
+            times.entry(message.id.to_string()).or_default().push(&message.body);
+        }
+        assert_eq!(times.len() as u64, MESSAGES);
+        assert!(times.values().all(|bodies| bodies.iter().all(|body| *body == bodies[0])), "one message each");
+        let again: Vec<usize> = times.values().map(Vec::len).filter(|copies| *copies > 1).collect();
+        assert_eq!(again.len() as u64 * ONE_OF as u64, MESSAGES);
+        assert!(again.iter().all(|copies| (2..=5).contains(copies)), "{again:?}");
     }
 }

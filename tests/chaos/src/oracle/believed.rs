@@ -1,6 +1,7 @@
-//! Orders that the shop cancelled while the cache could not be told: it holds them as `confirmed` yet. For a while after its
-//! acceptance such an order may be shown so, which is the published bound; from then on whoever has the order's status URL is
-//! told what the row says. So they are asked for, as a stranger would.
+//! Orders that changed while the cache could not be told. Those that the shop cancelled it holds as `confirmed` yet: for a while
+//! after its acceptance such an order may be shown so, which is the published bound. Those that were paid, or whose time was up, it
+//! holds as `reserved`, which nobody may believe while there is a database to ask. From then on whoever has the order's status URL
+//! is told what the row says. So they are asked for, as a stranger would.
 //!
 //! The storefront takes an order's age by its own clock, and so does this. Where the ingress' clock was an hour off an order seems
 //! old or young by that much, in either direction: to both alike.
@@ -24,11 +25,15 @@ const BOUND: TimeDelta = TimeDelta::seconds(300 + 15);
 /// shows what the cache has.
 const ASKED_FOR: Duration = Duration::from_secs(10);
 const ASK_EVERY: Duration = Duration::from_millis(250);
+/// The state of an order whose units are held.
+pub(super) const RESERVED: &str = "reserved";
 
 /// An order of which the cache has an older version than its row.
 #[derive(Debug, Clone)]
 pub(super) struct Behind {
     pub(super) id: Uuid,
+    /// What the cache says.
+    pub(super) held: Said,
     pub(super) row: Said,
     pub(super) accepted_at: DateTime<Utc>,
 }
@@ -36,7 +41,7 @@ pub(super) struct Behind {
 impl Behind {
     /// Whether nobody may be shown the older version any more.
     fn is_over(&self, now: DateTime<Utc>) -> bool {
-        (now - self.accepted_at).abs() >= BOUND
+        self.held.state == RESERVED || (now - self.accepted_at).abs() >= BOUND
     }
 
     fn compare(&self, shown: Option<&Said>) -> Breaches {
@@ -49,12 +54,15 @@ impl Behind {
     }
 }
 
-/// Asks for those whose time is over. Nobody is asked where no storefront was named; and an order that nobody cancelled has no
-/// status URL here: it is a breach by itself (`taken_back.rs`).
+/// Asks for those whose time is over. Nobody is asked where no storefront was named; and an order that nobody cancelled or held has
+/// no status URL here: it is a breach by itself (`taken_back.rs`, `reserved.rs`).
 pub(super) async fn judge(evidence: &Evidence, behind: &[Behind]) -> Breaches {
     let mut breaches = Breaches::default();
     let Some(storefront) = &evidence.storefront else { return breaches };
-    let paths: HashMap<Uuid, &str> = evidence.asked.iter().map(|one| (one.order, one.status_path.as_str())).collect();
+    let held = evidence.reserving.iter().flat_map(|reserving| &reserving.held);
+    let held = held.map(|one| (one.order, one.status_path.as_str()));
+    let asked = evidence.asked.iter().map(|one| (one.order, one.status_path.as_str()));
+    let paths: HashMap<Uuid, &str> = asked.chain(held).collect();
     let (http, begun) = (Http::new(), Instant::now());
     for one in behind.iter().filter(|one| one.is_over(SystemClock.now())) {
         let Some(path) = paths.get(&one.id) else { continue };
@@ -86,7 +94,8 @@ mod tests {
     }
 
     fn cancelled() -> Behind {
-        Behind { id: Uuid::from_u128(7), row: said(2, "released"), accepted_at: DateTime::UNIX_EPOCH }
+        let (held, row) = (said(1, "confirmed"), said(2, "released"));
+        Behind { id: Uuid::from_u128(7), held, row, accepted_at: DateTime::UNIX_EPOCH }
     }
 
     #[test]
@@ -94,6 +103,12 @@ mod tests {
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
         assert!(!cancelled().is_over(at(299)) && cancelled().is_over(at(315)));
         assert!(!cancelled().is_over(at(-299)) && cancelled().is_over(at(-3_600)), "accepted by a clock that is ahead");
+    }
+
+    #[test]
+    fn a_reservation_that_was_paid_or_ran_out_is_believed_to_stand_by_nobody() {
+        let paid = Behind { held: said(1, RESERVED), row: said(3, "confirmed"), ..cancelled() };
+        assert!(paid.is_over(DateTime::UNIX_EPOCH), "at once");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use store::{Databases, bind};
 use uuid::Uuid;
 
-use super::believed::{self, Behind};
+use super::believed::{self, Behind, RESERVED};
 use super::read::rows;
 use super::{Noted, Site};
 
@@ -41,21 +41,21 @@ struct Row {
     accepted_at: DateTime<Utc>,
 }
 
-/// What is confirmed is changed by the shop's own servers alone (cancelled), and the cache is told of that as well as may be:
-/// with Redis away it is not, and holds the old status until it forgets it. That is no breach by itself: what readers make of it
-/// is (`believed.rs`).
-fn is_behind_the_shop(held: &Said, row: &Said) -> bool {
-    held.state == "confirmed" && held.version < row.version
+/// What is confirmed is changed by the shop's own servers alone (cancelled), and what is reserved by a payment or its time. The cache
+/// is told of that as well as may be: with Redis away it is not, and holds the old status until it forgets it. That is no breach by
+/// itself: what readers make of it is (`believed.rs`).
+fn is_behind(held: &Said, row: &Said) -> bool {
+    matches!(held.state.as_str(), "confirmed" | RESERVED) && held.version < row.version
 }
 
-/// Those that the cache has from before the shop changed them go to `behind`.
+/// Those that the cache has from before they changed go to `behind`.
 fn compare_statuses(cached: &[(Uuid, String)], stored: &HashMap<Uuid, Row>, behind: &mut Vec<Behind>) -> Breaches {
     let mut breaches = Breaches::default();
     for (id, value) in cached {
         match (parse(value), stored.get(id)) {
             (Some(held), Some(row)) if held == row.said => {}
-            (Some(held), Some(Row { said, accepted_at })) if is_behind_the_shop(&held, said) => {
-                behind.push(Behind { id: *id, row: said.clone(), accepted_at: *accepted_at });
+            (Some(held), Some(Row { said, accepted_at })) if is_behind(&held, said) => {
+                behind.push(Behind { id: *id, held, row: said.clone(), accepted_at: *accepted_at });
             }
             (_, row) => {
                 let expected =
@@ -225,7 +225,11 @@ mod tests {
         assert_eq!(breaches(confirmed, Some((1, "rejected"))), 1, "told before the commit");
         assert_eq!(found(confirmed, Some((2, "released"))), (0, 1), "cancelled, and believed for its time");
         let reserved = r#"1 {"order_id": "…", "version": 1, "state": "reserved"}"#;
-        assert_eq!(breaches(reserved, Some((2, "confirmed"))), 1, "no bound is published for it");
+        assert_eq!(found(reserved, Some((3, "confirmed"))), (0, 1), "paid, and nobody may believe otherwise");
+        assert_eq!(found(reserved, Some((2, "released"))), (0, 1), "its time was up");
+        assert_eq!(breaches(reserved, Some((1, "confirmed"))), 1, "no other state in the same version");
+        let rejected = r#"1 {"order_id": "…", "version": 1, "state": "rejected"}"#;
+        assert_eq!(breaches(rejected, Some((2, "released"))), 1, "final, and changed");
         assert_eq!(breaches(confirmed, None), 1, "of an order that is nowhere");
         assert_eq!(breaches("garbage", Some((1, "confirmed"))), 1);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use model::RegionNumber;
@@ -40,6 +41,10 @@ pub struct Evidence {
     pub posted: Vec<Posted>,
     /// What was asked of orders after their sale; nothing else may have been taken back.
     pub asked: Vec<Asked>,
+    /// What was asked of stock; nothing else may have changed what is on hand.
+    pub stock: Vec<StockAsked>,
+    /// The region that holds units for a payment, where there is one.
+    pub reserving: Option<Reserving>,
     /// What was told of orders, where somebody listened from the beginning.
     pub told: Option<Told>,
     /// What was shown of an article that was edited all the time, where somebody looked.
@@ -132,6 +137,92 @@ pub enum Change {
         /// What is paid back for them, minor units.
         amount_minor: i64,
     },
+}
+
+/// A change of stock that was asked for, under one key and with as many tries as it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockAsked {
+    /// Of which article.
+    pub sku: String,
+    /// `MARKET/KEY`, as the ledger names it.
+    pub reference: String,
+    /// What was asked for.
+    pub change: StockChange,
+    /// What was answered 200, each time: then it is done. Else it is done or not, and never twice.
+    pub answers: Vec<StockAnswer>,
+}
+
+/// What a shop asks of an article's stock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StockChange {
+    /// That so many units are there, promised ones included.
+    Count {
+        /// Units.
+        on_hand: i64,
+    },
+    /// That so many came in.
+    Restock {
+        /// Units.
+        units: i64,
+    },
+    /// That so many more are lent.
+    Give {
+        /// Units.
+        units: i64,
+    },
+    /// That units are taken back which are not promised.
+    Take {
+        /// How many; none: all of them.
+        units: Option<i64>,
+    },
+}
+
+/// A row of stock right after a change, as it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StockAnswer {
+    /// By how many units the change moved what is on hand.
+    pub moved: i64,
+    /// Units in the warehouse.
+    pub on_hand: i64,
+    /// Units promised to orders.
+    pub reserved: i64,
+    /// Promised units that were not found.
+    pub shortfall: i64,
+}
+
+/// A region that holds an order's units for its payment. Nobody cancels there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserving {
+    /// Its number.
+    pub region: u16,
+    /// For how long.
+    pub lasts: Duration,
+    /// Its orders that were accepted.
+    pub held: Vec<Held>,
+}
+
+/// An order that was accepted where units are held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub order: Uuid,
+    /// The path of its status on a storefront, with the token that lets one read it.
+    pub status_path: String,
+    /// What is known of its payment.
+    pub payment: Payment,
+}
+
+/// What is known of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payment {
+    /// Nobody paid.
+    None,
+    /// It was asked for, and no answer came that tells.
+    Open,
+    /// It was answered 200.
+    Made,
+    /// It was answered 409: the order's time was up.
+    Refused,
 }
 
 impl Evidence {

@@ -6,11 +6,11 @@
 //!
 //! | guarantee | judged by |
 //! |---|---|
-//! | `Kept`: every 202 is in one terminal state, or visibly parked; every cancellation and refund that was answered 200 is there | journal against `orders`, and `parked_messages` in every state; what was asked against `orders` and `order_refunds` |
-//! | `Ledger`: movements add up, nothing oversold or below zero, no more paid back than was paid | `stock` and `order_refunds` against `stock_movements` |
-//! | `Once`: no order, movement or event has its effect twice, and none is told by two messages | movements against lines and refunds, keys against orders, ids against rollups, ids of what is told against each other |
-//! | `Attempted`: nothing that no client attempted | `orders`, `page_events_seen` against the journal, released orders and `order_refunds` against what was asked |
-//! | `Rollups`: they equal a recount | `revenue_rollups_minute` against `orders` and refunds, `page_rollups_minute` against ids seen |
+//! | `Kept`: every 202 is in one terminal state, or visibly parked; every cancellation, refund, payment and change of stock that was answered 200 is there; no units are held beyond their time, or given back before | journal against `orders`, and `parked_messages` in every state; what was asked against `orders`, `order_refunds` and `stock_movements` |
+//! | `Ledger`: movements add up, nothing oversold or below zero, no more paid back than was paid | `stock`, `order_refunds` and what was answered of stock against `stock_movements` |
+//! | `Once`: no order, movement or event has its effect twice, and none is told by two messages | movements against lines, refunds and what was asked of stock, keys against orders, ids against rollups, ids of what is told against each other |
+//! | `Attempted`: nothing that no client attempted | `orders`, `page_events_seen` against the journal; released and paid orders, `order_refunds`, counts and allotments against what was asked |
+//! | `Rollups`: they equal a recount | `revenue_rollups_minute` against `orders` and refunds, `page_rollups_minute` against ids seen, path by path |
 //! | `Told`: every outcome is told, never in two ways, and nothing that did not happen | a queue of the oracle's own against `orders` and refunds |
 //! | `Cached`: the cache says what the database says | statuses, versions and generations in Redis, and pages of the storefront, against the rows; what was shown of an article under edits, against the bound |
 //! | `AtRest`: queues are empty, parked is what was poisoned | depths, parked messages and rows, the outbox |
@@ -36,9 +36,11 @@ mod evidence;
 mod pages;
 mod parked;
 mod read;
+mod reserved;
 mod rest;
 mod revenue;
 mod shown;
+mod stock;
 mod taken_back;
 pub mod tap;
 mod told;
@@ -52,7 +54,10 @@ use store::Databases;
 use testkit::vhost::Vhost;
 
 pub use capacity::{Breach, Guarantee};
-pub use evidence::{Asked, Change, Evidence, Noted, Poison, PoisonEnd, Posted, Region};
+pub use evidence::{
+    Asked, Change, Evidence, Held, Noted, Payment, Poison, PoisonEnd, Posted, Region, Reserving, StockAnswer,
+    StockAsked, StockChange,
+};
 pub use shown::Shown;
 pub use told::Told;
 
@@ -92,7 +97,8 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
     verdict
 }
 
-/// Waits until all that the journals set off has probably arrived; `false` where `patience` was over before.
+/// Waits until nothing is held for a payment any more and all that the journals set off has probably arrived; `false` where
+/// `patience` was over before.
 ///
 /// # Errors
 /// Where a journal or a database can't be read.
@@ -101,6 +107,10 @@ pub async fn settled(evidence: &Evidence, patience: std::time::Duration) -> Resu
     let databases = evidence.open()?;
     let all = async {
         let mut look = tokio::time::interval(rest::LOOK_EVERY);
+        // Before the outboxes: what runs out is told.
+        while reserved::waits(&databases).await? {
+            look.tick().await;
+        }
         for claims in &journals {
             while !capacity::settled(claims, &databases).await? {
                 look.tick().await;
@@ -151,14 +161,20 @@ impl Site<'_> {
         ];
         let shown = self.evidence.shown.as_ref();
         let counts = counts.into_iter().chain(shown.into_iter().flat_map(Shown::counts));
+        let counts = counts.chain(stock::counts(&self.evidence.stock));
+        let counts = counts.chain(self.evidence.reserving.iter().flat_map(reserved::counts));
         let counts = counts.map(|(name, count)| (name.to_owned(), count)).collect();
         let mut breaches = found.breaches;
         breaches.extend(waiting(found.reserved));
         breaches.extend(shown.map(Shown::judge).unwrap_or_default());
         breaches.extend(beside::judge(self, &parked).await.context("orders beside the journals")?);
         breaches.extend(revenue::judge(&self.databases).await.context("the revenue")?);
-        let taken_back = taken_back::judge(&self.databases, &self.evidence.asked).await;
+        let taken_back = taken_back::judge(&self.databases, self.evidence).await;
         breaches.extend(taken_back.context("what was taken back")?);
+        breaches.extend(stock::judge(&self.databases, &self.evidence.stock).await.context("changes of stock")?);
+        if let Some(reserving) = &self.evidence.reserving {
+            breaches.extend(reserved::judge(&self.databases, reserving).await.context("what is held")?);
+        }
         breaches.extend(parked::judge(&self.databases, &parked).await.context("what was parked")?);
         if let Some(told) = &self.evidence.told {
             breaches.extend(told::judge(&self.databases, told).await.context("what was told")?);
@@ -171,8 +187,9 @@ impl Site<'_> {
     }
 }
 
-/// Accepted orders that wait for their payment. For a journal that is an end, as somebody has decided them; here nothing waits for
-/// a payment (`checkout.reserve_s` is 0), and so each has to have come to its end.
+/// Accepted orders of the journals that wait for their payment. For a journal that is an end, as somebody has decided them; here
+/// nothing of theirs is held (their region's `checkout.reserve_s` is 0), and so each has to have come to its end. Those of a region
+/// that holds units have a judge of their own (`reserved.rs`).
 fn waiting(reserved: u64) -> Breaches {
     let mut breaches = Breaches::default();
     if reserved > 0 {

@@ -66,10 +66,13 @@ async fn shown(http: &Http, storefront: &str, skus: impl Iterator<Item = &String
     shown
 }
 
+/// Of the first region: its market is the one that a read is of which names none.
 async fn stored(site: &Site<'_>) -> Result<Catalogue> {
     let mut stored = Catalogue::new();
+    let sql = "SELECT sku, version, title FROM products WHERE region = $1";
+    let region = site.evidence.regions.first().map_or(0, |region| i32::from(region.number));
     for database in site.databases.databases() {
-        for row in rows(database, "SELECT sku, version, title FROM products", []).await? {
+        for row in rows(database, sql, [region.into()]).await? {
             let said = Said { version: row.try_get("", "version")?, title: row.try_get("", "title")? };
             stored.insert(row.try_get("", "sku")?, said);
         }

@@ -6,8 +6,8 @@
 //! | without an answer | as it was asked for, or not at all |
 //! | never | nothing |
 //!
-//! A reservation that runs out would release an order, too; here none is ever made (`checkout.reserve_s` is 0). Each line that
-//! was paid back has one movement of its units, which nobody ships: they are given back, and gone where they are not restocked.
+//! A reservation that runs out releases an order, too: those of the region that holds units are judged in `reserved.rs`, and none is
+//! ever made elsewhere (`checkout.reserve_s` is 0). Each line that was paid back has one movement of its units, which nobody ships: they are given back, and gone where they are not restocked.
 //! No more is paid back than was ordered and paid, and nothing of an order that was cancelled.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use capacity::{Breaches, Guarantee};
 use store::{Database, Databases};
 use uuid::Uuid;
 
-use super::evidence::{Asked, Change};
+use super::evidence::{Asked, Change, Evidence};
 use super::read::rows;
 
 /// An order, an article, and the key that it was paid back under.
@@ -160,16 +160,19 @@ impl Found {
 }
 
 /// Reads what was taken back, and compares.
-pub(super) async fn judge(databases: &Databases, asked: &[Asked]) -> Result<Breaches> {
+pub(super) async fn judge(databases: &Databases, evidence: &Evidence) -> Result<Breaches> {
     let mut found = Found::default();
+    // No region has the number 0.
+    let reserving = evidence.reserving.as_ref().map_or(0, |reserving| reserving.region);
     for database in databases.databases() {
-        read(database, &mut found).await?;
+        read(database, i32::from(reserving), &mut found).await?;
     }
-    Ok(found.compare(asked))
+    Ok(found.compare(&evidence.asked))
 }
 
-async fn read(database: &Database, found: &mut Found) -> Result<()> {
-    for row in rows(database, "SELECT id FROM orders WHERE state = 'released'", []).await? {
+async fn read(database: &Database, reserving: i32, found: &mut Found) -> Result<()> {
+    let released = "SELECT id FROM orders WHERE state = 'released' AND region <> $1";
+    for row in rows(database, released, [reserving.into()]).await? {
         found.released.insert(row.try_get("", "id")?);
     }
     let refunds = "SELECT order_id, sku, reference, CAST(quantity AS bigint) AS units, restocked, amount_minor \

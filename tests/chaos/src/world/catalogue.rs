@@ -27,7 +27,7 @@ impl World {
         }
         let products: String = (1..=SKUS).map(|n| product(n, "Changed")).collect();
         std::fs::write(self.folder().join("changed.csv"), format!("{}{products}", super::HEAD))?;
-        self.verb(&["import", "changed.csv"]).await?;
+        self.verb(&["import", "changed.csv", "--region", "main"]).await?;
         Ok(noted)
     }
 }

@@ -1,4 +1,7 @@
 //! Every message of a flow on its way to its consumer, handed on two to five times and in another order.
+//!
+//! What is parked goes straight into its queue and passes no exchange, so nobody can stand in between. The parker gets its copies
+//! by poison that comes several times (`fault/poison.rs`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

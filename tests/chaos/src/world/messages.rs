@@ -8,8 +8,8 @@ use broker::{Broker as _, BrokerError, Publish, QueueName, Settle, layout};
 use model::{Message, RegionName};
 use tokio::time::{Instant, interval, timeout};
 
-use super::World;
 use super::duplicates::DUPLICATES;
+use super::{HELD, World};
 
 const PREFETCH: u16 = 100;
 /// How long emptying a queue of the harness may take.
@@ -32,10 +32,16 @@ impl World {
         layout::checkout_queue(&Self::region())
     }
 
+    /// The region that holds units for a payment.
+    fn held_region() -> RegionName {
+        HELD.parse().expect("lower-case letters are a region name")
+    }
+
     /// The queues of all consumers.
-    pub(crate) fn homes() -> [QueueName; 4] {
+    pub(crate) fn homes() -> [QueueName; 5] {
         [
             Self::checkout_queue(),
+            layout::checkout_queue(&Self::held_region()),
             layout::analytics_orders_queue(),
             layout::analytics_pages_queue(),
             layout::invalidation_queue(),
@@ -131,8 +137,7 @@ impl World {
     /// # Errors
     /// The broker's.
     pub(crate) async fn restore_topology(&self) -> Result<()> {
-        let region = Self::region();
-        let topology = layout::orders([&region]).merged(layout::pages());
+        let topology = layout::orders([&Self::region(), &Self::held_region()]).merged(layout::pages());
         timeout(EMPTY_WITHIN, self.broker.declare(&topology)).await.context("the broker is away")??;
         self.divert_nothing().await?;
         self.drain(&QueueName::new(DUPLICATES)).await

@@ -1,6 +1,7 @@
 //! The shop under test: servers, proxies in front of them, a process for each role, and what was done to it by hand.
 
 mod catalogue;
+mod configuration;
 mod disk;
 mod duplicates;
 mod home;
@@ -35,12 +36,21 @@ const REDIS_PREFIX: &str = "chaos:";
 const VHOST: &str = "%2f";
 /// What is ordered: the last ones are scarce.
 pub(crate) const SKUS: u32 = 40;
-const SCARCE: u32 = 8;
+/// So many of them.
+pub(crate) const SCARCE: u32 = 8;
 const SCARCE_UNITS: u32 = 60;
 /// An article whose price changes all the time. Nobody orders it.
 pub(crate) const WATCHED: &str = "WATCHED";
 /// Price of every article, minor units.
 pub(crate) const PRICE_MINOR: i64 = 1_450;
+/// The market that holds units for a payment, and its region.
+pub(crate) const HELD: &str = "held";
+/// The number of that region.
+pub(crate) const HELD_NUMBER: u16 = 2;
+/// How long units are held there: shorter than many a fault.
+pub(crate) const RESERVE: Duration = Duration::from_secs(8);
+/// What is ordered there.
+pub(crate) const HELD_SKU: &str = "HELD-1";
 /// Small, so that filling it takes a moment; large enough for an hour of orders. RabbitMQ's alarm is at 256 MB.
 const DISK_MIB: u32 = 1_024;
 
@@ -92,6 +102,8 @@ pub struct World {
     pub servers: Servers,
     /// A server key.
     pub api_key: String,
+    /// One of the market that holds units for a payment.
+    pub held_key: String,
     /// A key that may edit the catalogue.
     pub edit_key: String,
     /// The file system under RabbitMQ, where it is a small one.
@@ -129,6 +141,7 @@ impl World {
             proxies,
             servers,
             api_key: String::new(),
+            held_key: String::new(),
             edit_key: String::new(),
             rabbit_disk,
             postgres_disk,
@@ -151,20 +164,24 @@ impl World {
     }
 
     async fn prepare(&mut self) -> Result<()> {
-        let configuration = self.configuration()?;
-        std::fs::write(self.folder().join("millpond.toml"), configuration)?;
+        self.configure()?;
         let products: String = (1..=SKUS).map(|n| product(n, "Article")).collect();
         std::fs::write(self.folder().join("products.csv"), format!("{HEAD}{products}{WATCHED},Watched,10.00,1000\n"))?;
-        for verb in [["keys", "token"].as_slice(), &["migrate"], &["import", "products.csv"]] {
+        std::fs::write(self.folder().join("held.csv"), format!("{HEAD}{HELD_SKU},Held,14.50,1000000\n"))?;
+        for verb in [["keys", "token"].as_slice(), &["migrate"]] {
             self.verb(verb).await?;
         }
-        self.api_key = self.create_key(&["--name", "chaos"]).await?;
-        self.edit_key = self.create_key(&["--name", "edits", "--scope", "catalogue"]).await?;
+        for (file, region) in [("products.csv", "main"), ("held.csv", HELD)] {
+            self.verb(&["import", file, "--region", region]).await?;
+        }
+        self.api_key = self.create_key("main", &["--name", "chaos"]).await?;
+        self.edit_key = self.create_key("main", &["--name", "edits", "--scope", "catalogue"]).await?;
+        self.held_key = self.create_key(HELD, &["--name", "held"]).await?;
         Ok(())
     }
 
-    async fn create_key(&self, args: &[&str]) -> Result<String> {
-        let printed = self.verb(&[&["keys", "create", "--market", "main"], args].concat()).await?;
+    async fn create_key(&self, market: &str, args: &[&str]) -> Result<String> {
+        let printed = self.verb(&[&["keys", "create", "--market", market], args].concat()).await?;
         let key = printed.split_whitespace().find(|word| word.starts_with("mp_")).context("a key is printed")?;
         Ok(key.to_owned())
     }
@@ -185,24 +202,6 @@ impl World {
         let (status, printed) = run_binary(&self.binary, self.folder(), &args).await?;
         ensure!(status.success(), "millpond {}: {status}\n{printed}", args.join(" "));
         Ok(printed)
-    }
-
-    /// Every role reaches every server through its proxy.
-    fn configuration(&self) -> Result<String> {
-        let through = |name: &str, proxy: &Proxy| {
-            let url = self.servers.exported(name)?;
-            let port = url.rsplit_once(':').and_then(|(_, rest)| rest.split('/').next()).context("a URL has a port")?;
-            anyhow::Ok(url.replacen(&format!(":{port}"), &format!(":{}", proxy.address().port()), 1))
-        };
-        let Proxies { rabbit, postgres, redis } = &self.proxies;
-        Ok(format!(
-            "[broker]\norders = \"{}/{VHOST}\"\n[store.database.main]\nurl = {:?}\nmax_connections = 4\n[cache]\n\
-             url = {:?}\nkey_prefix = {REDIS_PREFIX:?}\n[checkout.worker]\npark_after_attempts = 3\n[ops]\n\
-             bind = \"127.0.0.1:0\"\n[parker]\ncheck_ms = 1000\n",
-            through("MILLPOND_TEST_AMQP_URL", rabbit)?,
-            through("MILLPOND_TEST_POSTGRES_URL", postgres)?,
-            through("MILLPOND_TEST_REDIS_URL", redis)?,
-        ))
     }
 
     /// Runs statements on PostgreSQL, beside the proxy.
@@ -259,7 +258,7 @@ impl World {
             journals,
             databases: [("main".to_owned(), exported("MILLPOND_TEST_POSTGRES_URL")?)].into(),
             analytics: "main".to_owned(),
-            regions: vec![Region { name: "main".to_owned(), number: 1, database: "main".to_owned() }],
+            regions: [("main", 1), (HELD, HELD_NUMBER)].map(|(name, number)| region(name, number)).into(),
             broker_url: format!("{}/{VHOST}", exported("MILLPOND_TEST_AMQP_URL")?),
             broker_api: exported("MILLPOND_TEST_AMQP_API")?,
             redis_url: exported("MILLPOND_TEST_REDIS_URL")?,
@@ -312,6 +311,10 @@ const HEAD: &str = "sku,title,price,on_hand\n";
 fn product(n: u32, title: &str) -> String {
     let units = if n > SKUS - SCARCE { SCARCE_UNITS } else { 1_000_000 };
     format!("SKU-{n},{title} {n},14.50,{units}\n")
+}
+
+fn region(name: &str, number: u16) -> Region {
+    Region { name: name.to_owned(), number, database: "main".to_owned() }
 }
 
 async fn proxies(servers: &Servers) -> Result<Proxies> {

@@ -15,6 +15,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::configuration;
+
 /// How often the supervisor looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a restart waits for its process to be ready before it goes on.
@@ -26,12 +28,13 @@ const SIGTERM: i32 = 15;
 const LAST_LINES: usize = 4;
 
 /// Every process, by the name that faults strike it by, and its role.
-pub(crate) const ROLES: [(&str, &str); 10] = [
+pub(crate) const ROLES: [(&str, &str); 11] = [
     ("ingress", "ingress"),
     ("storefront", "storefront"),
     ("storefront-2", "storefront"),
     ("checkout", "checkout"),
     ("checkout-2", "checkout"),
+    ("checkout-held", "checkout"),
     ("relay", "relay"),
     ("analytics", "analytics"),
     ("invalidation", "invalidation"),
@@ -74,7 +77,7 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// None runs yet. `folder` holds `millpond.toml`.
+    /// None runs yet. `folder` holds their configuration.
     ///
     /// # Errors
     /// Where no port is free.
@@ -212,7 +215,7 @@ impl Roles {
 
     fn launch(&self, name: &str, slot: &mut Slot) -> Result<()> {
         let bind = format!("http.bind=127.0.0.1:{}", slot.port);
-        let args = ["--config", "millpond.toml", "--set", &bind, "run", slot.role];
+        let args = ["--config", configuration::of(name), "--set", &bind, "run", slot.role];
         let environment: Vec<(&str, &str)> =
             slot.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         slot.process = Some(Process::start_binary(&self.binary, &environment, &self.folder, name, &args)?);
