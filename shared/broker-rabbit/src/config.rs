@@ -20,6 +20,9 @@ pub struct Config {
     pub heartbeat_s: u16,
     /// How long a publish waits for its confirm before its outcome is "unknown", ms.
     pub publish_timeout_ms: u64,
+    /// How long the broker may confirm nothing of what was sent before publishes are refused as "unavailable" at once, ms; one
+    /// in twice the publish timeout is sent nevertheless. 1 or more.
+    pub silent_after_ms: u64,
     /// How long a publish waits at most for others to leave with it while confirms are on their way, µs; what is not whole
     /// milliseconds is rounded up to them. It never waits where nothing is in flight.
     pub publish_linger_us: u64,
@@ -56,6 +59,7 @@ impl Default for Config {
             reconnect_max_ms: 10_000,
             heartbeat_s: 10,
             publish_timeout_ms: 5_000,
+            silent_after_ms: 1_000,
             publish_linger_us: 1_000,
             blocked_grace_ms: 250,
             max_in_flight: 4_096,

@@ -1,6 +1,7 @@
 //! Messages between their send and the broker's word on each.
 
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::Poll;
 
 use broker::{Publish, PublishError};
@@ -10,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use crate::lane::{Confirm, Lane};
+use crate::silence::Silence;
 use crate::wire::{self, Limits};
 
 /// Room among what is in flight, for as long as lapin holds on to the messages.
@@ -23,11 +25,12 @@ pub(crate) struct Permits {
 pub(crate) struct Reaper {
     tasks: TaskTracker,
     runtime: Handle,
+    silence: Arc<Silence>,
 }
 
 impl Reaper {
-    pub(crate) fn new() -> Self {
-        Self { tasks: TaskTracker::new(), runtime: Handle::current() }
+    pub(crate) fn new(silence: Arc<Silence>) -> Self {
+        Self { tasks: TaskTracker::new(), runtime: Handle::current(), silence }
     }
 
     fn take(&self, rest: impl Future<Output = ()> + Send + 'static) {
@@ -80,6 +83,7 @@ impl Flight {
 
     /// Queues every frame, in order, without waiting for any.
     pub(crate) async fn send(&mut self, lane: &Lane) {
+        self.reaper.silence.sent();
         poll_fn(|context| {
             for slot in &mut self.slots {
                 if let Slot::Pending { id, confirm } = slot
@@ -108,6 +112,7 @@ impl Flight {
                     Ok(confirmation) => landed(lane, std::mem::take(id), confirmation),
                     Err(_error) => Slot::Told(Err(PublishError::Unknown)),
                 };
+                self.reaper.silence.heard();
             }
         }
     }
@@ -131,10 +136,12 @@ impl Drop for Flight {
             return;
         }
         let (slots, permits) = (std::mem::take(&mut self.slots), self.permits.take());
+        let silence = Arc::clone(&self.reaper.silence);
         self.reaper.take(async move {
             for slot in slots {
                 if let Slot::Pending { confirm, .. } = slot {
                     drop(confirm.await);
+                    silence.heard();
                 }
             }
             drop(permits);

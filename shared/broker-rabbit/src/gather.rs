@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::flight::{Flight, Permits, Reaper};
 use crate::link::{Link, LinkState, Session};
+use crate::silence::Silence;
 
 /// Requests taken from the queue in one go.
 const AT_ONCE: usize = 1_024;
@@ -37,6 +38,7 @@ pub(crate) struct Gatherer {
     link: Arc<Link>,
     requests: mpsc::Receiver<Request>,
     reaper: Reaper,
+    silence: Arc<Silence>,
     linger: Duration,
     max_body: usize,
     patience: Patience,
@@ -50,11 +52,18 @@ struct Patience {
 }
 
 impl Gatherer {
-    pub(crate) fn new(link: Arc<Link>, config: &Config, requests: mpsc::Receiver<Request>, reaper: Reaper) -> Self {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        config: &Config,
+        requests: mpsc::Receiver<Request>,
+        silence: Arc<Silence>,
+        reaper: Reaper,
+    ) -> Self {
         Self {
             link,
             requests,
             reaper,
+            silence,
             linger: config.publish_linger(),
             max_body: config.max_message_kib as usize * 1_024,
             patience: Patience { publish_timeout: config.publish_timeout(), blocked_grace: config.blocked_grace() },
@@ -102,7 +111,7 @@ impl Gatherer {
                 return Vec::new();
             }
         };
-        let give_up = give_up(Arc::clone(&session), self.patience).boxed().shared();
+        let give_up = give_up(Arc::clone(&session), self.patience, Arc::clone(&self.silence)).boxed().shared();
         let mut landing = Vec::with_capacity(requests.len());
         for Request { publishes, permits, told } in requests {
             let Some(lane) = &session.lane else { continue };
@@ -171,11 +180,15 @@ pub(crate) fn session(link: &Link) -> Result<Arc<Session>, PublishError> {
 }
 
 /// Resolves when waiting for confirms any longer makes no sense.
-async fn give_up(session: Arc<Session>, patience: Patience) {
+async fn give_up(session: Arc<Session>, patience: Patience, silence: Arc<Silence>) {
     let mut blocked = session.blocked.subscribe();
     tokio::select! {
         () = sleep(patience.publish_timeout) => {}
-        () = until_blocked(&mut blocked) => sleep(patience.blocked_grace).await,
+        () = until_blocked(&mut blocked) => {
+            // It says why it confirms nothing.
+            silence.heard();
+            sleep(patience.blocked_grace).await;
+        }
     }
 }
 

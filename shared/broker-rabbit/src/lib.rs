@@ -44,6 +44,7 @@ mod probe;
 mod publisher;
 mod rabbit;
 mod settler;
+mod silence;
 mod telemetry;
 mod topology;
 mod window;

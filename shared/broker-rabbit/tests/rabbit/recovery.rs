@@ -1,10 +1,12 @@
 //! Connections, channels and queues that go away in mid-use.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::Result;
 use broker::conformance::every_confirmed_message_is_there;
-use broker::{Broker, Settle, SettleError};
+use broker::{Broker, PublishError, Settle, SettleError};
+use broker_rabbit::Config;
 use testkit::rabbit::FreshVhost;
 
 use crate::fixture::{ack_next, batch, config, next, publish_one, queue, ready, ready_with, subscribe, until, within};
@@ -52,6 +54,32 @@ async fn what_was_confirmed_while_connections_kept_dying_is_there() -> Result<()
     }
     assert!(confirmed.len() >= 400, "the rounds that were not cut are confirmed: {}", confirmed.len());
     every_confirmed_message_is_there(&*rabbit, &queue(), &confirmed).await;
+    within("closing", rabbit.close()).await;
+    Ok(())
+}
+
+/// Those who were sent before wait, as theirs may be stored; nobody else waits with them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_hangs_is_sent_nothing_more_until_it_speaks_again() -> Result<()> {
+    let vhost = FreshVhost::create().await?;
+    let (proxy, url) = crate::fixture::proxied(&vhost).await?;
+    let patient = Config { silent_after_ms: 200, publish_timeout_ms: 60_000, ..config() };
+    let rabbit = crate::fixture::connect(&url, patient);
+    within("declaring", rabbit.declare(&crate::fixture::topology())).await?;
+    publish_one(&rabbit, "before").await?;
+    proxy.hold();
+    // Who is sent nevertheless waits too: nobody listens to that.
+    let moment = Duration::from_millis(100);
+    let others = async {
+        let refused = until("others are refused at once", || async {
+            tokio::time::timeout(moment, publish_one(&rabbit, "other")).await.ok()?.err()
+        });
+        assert_eq!(refused.await, PublishError::Unavailable);
+        proxy.mend();
+    };
+    let (caught, ()) = within("its confirm", futures::future::join(publish_one(&rabbit, "caught"), others)).await;
+    caught?;
+    publish_one(&rabbit, "after").await?;
     within("closing", rabbit.close()).await;
     Ok(())
 }
