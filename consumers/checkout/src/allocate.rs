@@ -57,13 +57,23 @@ pub fn allocate<'a>(baskets: impl IntoIterator<Item = &'a Basket>, available: &B
         };
         if outcome == Outcome::Confirmed {
             for (sku, units) in basket.iter() {
-                *left.entry(sku.clone()).or_default() -= i64::from(units);
-                *allocation.taken.entry(sku.clone()).or_default() += i64::from(units);
+                add(&mut left, sku, -i64::from(units));
+                add(&mut allocation.taken, sku, i64::from(units));
             }
         }
         allocation.outcomes.push(outcome);
     }
     allocation
+}
+
+/// Adds to the entry of `sku`, which is nearly always there: the orders of a batch are for few SKUs.
+fn add(units: &mut BTreeMap<Sku, i64>, sku: &Sku, more: i64) {
+    match units.get_mut(sku) {
+        Some(held) => *held += more,
+        None => {
+            units.insert(sku.clone(), more);
+        }
+    }
 }
 
 /// Why `left` does not cover the basket.

@@ -12,13 +12,19 @@ use crate::status::OrderStatus;
 use crate::tags::{Generation, Generations, Tag, seen_key};
 
 /// Compares and writes as one step, so that a late writer never lowers a version. A value is the version, a space and the
-/// body. One call for many statuses: a call each would cost Redis and this process several times as much.
+/// body. One call for many statuses: a call each would cost Redis and this process several times as much. The first version
+/// is above none that can be held, so it is written where there is nothing, without a look: most statuses are new orders.
 /// KEYS: statuses. ARGV: time to live in ms, then a version and a body for each.
 const PUT_STATUSES: &str = r"
 for i = 1, #KEYS do
-  local version, held = ARGV[2 * i], redis.call('GET', KEYS[i])
-  if not held or tonumber(string.match(held, '^%d+')) < tonumber(version) then
-    redis.call('SET', KEYS[i], version .. ' ' .. ARGV[2 * i + 1], 'PX', ARGV[1])
+  local version, value = ARGV[2 * i], ARGV[2 * i] .. ' ' .. ARGV[2 * i + 1]
+  if version == '1' then
+    redis.call('SET', KEYS[i], value, 'PX', ARGV[1], 'NX')
+  else
+    local held = redis.call('GET', KEYS[i])
+    if not held or tonumber(string.match(held, '^%d+')) < tonumber(version) then
+      redis.call('SET', KEYS[i], value, 'PX', ARGV[1])
+    end
   end
 end";
 

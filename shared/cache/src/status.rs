@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct OrderStatus {
     /// The order.
     pub order_id: OrderId,
-    /// The row's version, counted up by every change of the order; below 2⁵³ (Redis compares as a double).
+    /// The row's version, from 1, counted up by every change of the order; below 2⁵³ (Redis compares as a double).
     pub version: i64,
     /// Digest of what was ordered; a token with another one belongs to a conflicting second post.
     pub fingerprint: Fingerprint,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uuid::{ContextV7, Timestamp, Uuid};
+use uuid::{Builder, Uuid};
 
 use crate::clock::Clock;
 use crate::text::text_type;
@@ -160,9 +160,9 @@ impl EventId {
 
     /// A new id for an event that happened at `time` (milliseconds are kept, the rest is random).
     pub fn at(time: DateTime<Utc>) -> Self {
-        let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
-        let stamp = Timestamp::from_unix(ContextV7::new(), seconds, time.timestamp_subsec_nanos());
-        Self(Uuid::new_v7(stamp))
+        let millis = u64::try_from(time.timestamp_millis()).unwrap_or(0);
+        // This thread's generator: `Uuid::new_v7` would ask the kernel for each.
+        Self(Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid())
     }
 
     /// The id as a UUID.

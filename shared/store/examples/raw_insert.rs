@@ -38,7 +38,7 @@ async fn main() -> Result<()> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false).test_before_acquire(false);
     let db = Database::connect(options).await.context("PostgreSQL answers")?;
-    db.execute_unprepared("TRUNCATE orders CASCADE").await?;
+    db.execute_unprepared("TRUNCATE orders, order_lines CASCADE").await?;
     let (mut rows, begin) = (0, Instant::now());
     while begin.elapsed() < lasting {
         insert(&db, rows, batch).await?;
@@ -46,7 +46,7 @@ async fn main() -> Result<()> {
     }
     #[expect(clippy::cast_precision_loss, reason = "a rate to one place")]
     let per_s = rows as f64 / begin.elapsed().as_secs_f64();
-    db.execute_unprepared("TRUNCATE orders CASCADE").await?;
+    db.execute_unprepared("TRUNCATE orders, order_lines CASCADE").await?;
     writeln!(std::io::stdout(), "rows {rows}\nper_s {per_s:.1}")?;
     Ok(())
 }

@@ -171,8 +171,10 @@ fn readable(database: &Database, row: &QueryResult) -> Option<Outgoing> {
 }
 
 async fn lock(database: &Database, tx: &Transaction, limit: u32, lease: Duration) -> Result<Vec<QueryResult>, DbErr> {
-    let idle_limit = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)";
-    tx.execute_raw(database.statement(idle_limit, [lease.as_millis().to_string().into()])).await?;
+    // Nobody waits for the disk: a delete that a crash undoes is a publish again, under the same message id.
+    let settings = "SELECT set_config('idle_in_transaction_session_timeout', $1, true), \
+                    set_config('synchronous_commit', 'off', true)";
+    tx.execute_raw(database.statement(settings, [lease.as_millis().to_string().into()])).await?;
     let sql = "SELECT * FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED";
     tx.query_all_raw(database.statement(sql, [i64::from(limit).into()])).await
 }

@@ -7,6 +7,7 @@ mod catalogue_reads;
 mod dialect;
 mod governor;
 mod ops;
+mod order_lines;
 mod orders;
 mod outbox;
 mod outbox_body;
@@ -49,6 +50,7 @@ fn steps() -> Vec<Step> {
         outbox_upkeep::STEP,
         catalogue_reads::STEP,
         trials::STEP,
+        order_lines::STEP,
     ]
 }
 

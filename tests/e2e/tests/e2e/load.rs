@@ -63,7 +63,9 @@ pub(crate) async fn what_was_lost_or_sold_twice_is_found_and_is_an_exit_status(p
     change("DELETE FROM stock_movements WHERE reference = (SELECT min(reference) FROM stock_movements)").await?;
     let (clean, found) = verified(&shop, "20s").await?;
     assert!(!clean && found["oversold"] == 1 && found["lost"] == 0, "{found}");
-    change("DELETE FROM orders WHERE id IN (SELECT id FROM orders ORDER BY id DESC LIMIT 1)").await?;
+    for (table, id) in [("order_lines", "order_id"), ("orders", "id")] {
+        change(&format!("DELETE FROM {table} WHERE {id} IN (SELECT id FROM orders ORDER BY id DESC LIMIT 1)")).await?;
+    }
     let (clean, found) = verified(&shop, "1s").await?;
     assert!(!clean && found["lost"] == 1, "{found}");
     // A confirmed order of which nothing but its row is left: no line, no movement, and its units are free again.
