@@ -76,6 +76,13 @@ points! {
     /// A change of the catalogue or of stock is acked and no tag is purged: what was rendered before is fresh until it is old by
     /// itself.
     PurgeDropped = "purge-dropped",
+    /// The sweeper finds nothing: what was not paid in time stays set aside, and nobody else can buy it.
+    NeverReleased = "never-released",
+    /// A payment of an order that was released already is answered 200: it has its money, and others have its units.
+    PaidLate = "paid-late",
+    /// A change of stock or of an order does not ask whether its key was seen: a repeat has its effect again. The scenarios drop
+    /// the tables' keys first, which would stop it.
+    ChangedTwice = "changed-twice",
     /// The ingress publishes an order that no client posted beside each that one did.
     MadeUpOrder = "made-up-order",
     /// Not a broken promise but a fault that no kill from outside can time: the process aborts after the COMMIT and

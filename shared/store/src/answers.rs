@@ -26,8 +26,12 @@ impl Answers<'_> {
     /// Takes the key: the transaction's time by the database's clock, or none where the key is taken. Waits for a request with
     /// the same key that is not committed yet.
     pub(crate) async fn begin(&self, fingerprint: Fingerprint) -> Result<Option<DateTime<Utc>>, DbErr> {
-        let sql = "INSERT INTO stock_requests (region, market, idempotency_key, fingerprint) VALUES ($1, $2, $3, $4) \
-                   ON CONFLICT (region, market, idempotency_key) DO NOTHING RETURNING created_at";
+        let repeat =
+            if failpoint::broken!(ChangedTwice) { "UPDATE SET created_at = excluded.created_at" } else { "NOTHING" };
+        let sql = format!(
+            "INSERT INTO stock_requests (region, market, idempotency_key, fingerprint) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (region, market, idempotency_key) DO {repeat} RETURNING created_at"
+        );
         let values = self.id().into_iter().chain([fingerprint.as_bytes().to_vec().into()]);
         let row = self.tx.query_one_raw(self.region.database.statement(sql, values)).await?;
         row.map(|row| row.try_get("", "created_at")).transpose()

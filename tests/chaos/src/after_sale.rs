@@ -32,19 +32,19 @@ pub(crate) struct AfterSale {
     asked: Mutex<Vec<Asked>>,
 }
 
-/// An order of one unit that was accepted.
+/// An order of one article that was accepted.
 #[derive(Debug)]
-pub(crate) struct Sold<'a> {
+pub struct Sold<'a> {
     /// Which.
-    pub(crate) id: Uuid,
+    pub id: Uuid,
     /// The path of its status, with its token.
-    pub(crate) status_path: String,
+    pub status_path: String,
     sku: &'a str,
 }
 
 impl<'a> Sold<'a> {
     /// What the answer to its post says of it.
-    pub(crate) fn of(answer: &Value, sku: &'a str) -> Option<Self> {
+    pub fn of(answer: &Value, sku: &'a str) -> Option<Self> {
         let (_, rest) = answer["status_url"].as_str()?.split_once(ORDERS)?;
         Some(Self { id: answer["order_id"].as_str()?.parse().ok()?, status_path: format!("{ORDERS}{rest}"), sku })
     }
@@ -101,8 +101,8 @@ impl AfterSale {
     }
 }
 
-/// The last part of the URL, and the body.
-fn request(change: &Change) -> (&'static str, Value) {
+/// How a change is asked for: the last part of the URL, and the body.
+pub fn request(change: &Change) -> (&'static str, Value) {
     match change {
         Change::Cancel => ("cancel", json!({})),
         Change::Refund { sku, units, amount_minor } => {

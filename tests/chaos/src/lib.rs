@@ -28,7 +28,7 @@
 //! # To add a class
 //! Its line in `class.rs`, a `Fault` in a file below `fault/`, its arm in `fault::make`; the compiler names the rest.
 
-mod after_sale;
+pub mod after_sale;
 pub mod class;
 pub mod client;
 pub mod course;
@@ -41,8 +41,8 @@ pub mod recovery;
 pub mod report;
 mod reservations;
 pub mod run;
-mod server;
+pub mod server;
 mod shopkeeping;
-mod warehouse;
+pub mod warehouse;
 mod watch;
 pub mod world;

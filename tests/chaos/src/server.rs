@@ -14,19 +14,20 @@ const TRIES: u32 = 120;
 
 /// Where it asks, and as whom.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     http: Http,
     storefront: String,
     api_key: String,
 }
 
 impl Server {
-    pub(crate) fn new(storefront: String, api_key: &str) -> Self {
+    /// Asks at `storefront` with a key of the market.
+    pub fn new(storefront: String, api_key: &str) -> Self {
         Self { http: Http::new(), storefront, api_key: api_key.to_owned() }
     }
 
     /// Asks until there is an answer that stays; none where there was none in all its tries.
-    pub(crate) async fn ask(&self, method: &Method, path: &str, key: &str, body: &Value) -> Option<Response> {
+    pub async fn ask(&self, method: &Method, path: &str, key: &str, body: &Value) -> Option<Response> {
         let (url, authorization) = (format!("{}{path}", self.storefront), format!("Bearer {}", self.api_key));
         let headers =
             [("authorization", authorization.as_str()), ("content-type", "application/json"), ("idempotency-key", key)];

@@ -109,7 +109,8 @@ fn change(n: u64, dice: u64) -> StockChange {
     }
 }
 
-fn request(sku: &str, change: &StockChange) -> (Method, String, Value) {
+/// How a change is asked for: the path, and the body.
+pub fn request(sku: &str, change: &StockChange) -> (Method, String, Value) {
     let path = format!("/v1/stock/{sku}");
     match change {
         StockChange::Count { on_hand } => (Method::PUT, path, json!({"on_hand": on_hand})),
@@ -122,7 +123,8 @@ fn request(sku: &str, change: &StockChange) -> (Method, String, Value) {
     }
 }
 
-fn level(answer: &Value) -> Option<StockAnswer> {
+/// What the answer says of the row of stock; none where it is no row.
+pub fn level(answer: &Value) -> Option<StockAnswer> {
     let number = |name: &str| answer[name].as_i64();
     Some(StockAnswer {
         moved: number("moved")?,

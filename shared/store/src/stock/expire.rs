@@ -41,7 +41,7 @@ pub struct Expired {
 /// # Errors
 /// The database's; what was not released is found by the next sweep.
 pub async fn expire(region: &Region, batch: u32) -> Result<Expired, DbErr> {
-    if overdue_ids(region, 1).await?.is_empty() {
+    if failpoint::broken!(NeverReleased) || overdue_ids(region, 1).await?.is_empty() {
         return Ok(Expired::default());
     }
     match transaction(region, batch, None).await {

@@ -187,9 +187,9 @@ impl Site<'_> {
     }
 }
 
-/// Accepted orders of the journals that wait for their payment. For a journal that is an end, as somebody has decided them; here
-/// nothing of theirs is held (their region's `checkout.reserve_s` is 0), and so each has to have come to its end. Those of a region
-/// that holds units have a judge of their own (`reserved.rs`).
+/// Accepted orders of the journals that wait for their payment. For a journal that is an end, as somebody has decided them; at rest
+/// nothing is held any more, and so each has to have come to its end. Those of a region that holds units have a judge of their own
+/// beside it (`reserved.rs`).
 fn waiting(reserved: u64) -> Breaches {
     let mut breaches = Breaches::default();
     if reserved > 0 {

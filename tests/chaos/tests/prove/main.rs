@@ -22,6 +22,9 @@ const SINGLE_ORDERS: &str = "[checkout.worker]\nbatch = 1\nparallel_batches = 2"
 /// A message that fails is parked soon.
 const TWO_ATTEMPTS: &str = "[checkout.worker]\npark_after_attempts = 2";
 
+/// Units are held for a payment: for an hour, which is `HELD_FOR` of the stage.
+const HOLDS: &str = "[checkout]\nreserve_s = 3600\n[checkout.expiry]\ninterval_ms = 200";
+
 /// Plays a scenario in which `broken` is broken in every process, and holds the oracle to the `expected` guarantee; to
 /// nothing at all where nothing is broken.
 async fn play(
@@ -90,6 +93,10 @@ proofs! {
     oversell: Oversell breaks Ledger in sold_out,
     no_movement: NoMovement breaks Ledger in a_sale,
     repeat_is_new: RepeatIsNew breaks Once in orders_delivered_twice,
+    never_released: NeverReleased breaks Kept in nobody_pays with HOLDS,
+    paid_late: PaidLate breaks Kept in somebody_pays_too_late with HOLDS,
+    changed_twice: ChangedTwice breaks Once in stock_changes_that_are_repeated,
+    paid_back_twice: ChangedTwice breaks Once in a_refund_that_is_repeated,
     made_up_order: MadeUpOrder breaks Attempted in a_sale,
     count_twice: CountTwice breaks Rollups in events_delivered_twice,
     delete_unconfirmed: DeleteUnconfirmed breaks Rollups in an_exchange_that_is_gone,

@@ -1,14 +1,17 @@
 //! Short plays, each with the fault that shows a broken promise. Every one is played twice: broken and whole.
 
 use anyhow::Result;
-use chaos::oracle::{Poison, PoisonEnd, tap};
+use chaos::oracle::{Poison, PoisonEnd, StockChange, tap};
 use failpoint::Point;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::stage::{CHECKOUT_QUEUE, SHORT, Stage};
 
 const MUG: [&str; 2] = ["--sku", "MUG"];
 const CONFIRMED: &str = "SELECT count(*) AS count FROM orders WHERE state = 'confirmed'";
+const RESERVED: &str = "SELECT count(*) AS count FROM orders WHERE state = 'reserved'";
+const RELEASED: &str = "SELECT count(*) AS count FROM orders WHERE state = 'released'";
 
 /// Orders that checkout has in hand and can't finish, because another holds its row of stock; then it is killed.
 pub(crate) async fn killed_with_orders_in_hand(stage: &mut Stage) -> Result<()> {
@@ -140,6 +143,44 @@ pub(crate) async fn a_sale(stage: &mut Stage) -> Result<()> {
     stage.load(50, &MUG).await
 }
 
+/// Orders are held, and their time goes by; one of them was paid before.
+pub(crate) async fn nobody_pays(stage: &mut Stage) -> Result<()> {
+    held_beyond_their_time(stage).await.map(drop)
+}
+
+/// The same, and one of them is paid when the units of all were given back.
+pub(crate) async fn somebody_pays_too_late(stage: &mut Stage) -> Result<()> {
+    let late = held_beyond_their_time(stage).await?;
+    stage.until_count(11, RELEASED).await?;
+    stage.pay(late).await
+}
+
+/// Beside sales each kind of change of stock is asked for twice under one key, and no key of the ledger is behind it.
+pub(crate) async fn stock_changes_that_are_repeated(stage: &mut Stage) -> Result<()> {
+    stage.execute("ALTER TABLE stock_movements DROP CONSTRAINT stock_movements_pkey").await?;
+    stage.start("storefront").await?;
+    a_sale(stage).await?;
+    for (key, change) in [
+        ("restock", StockChange::Restock { units: 5 }),
+        ("give", StockChange::Give { units: 5 }),
+        ("take", StockChange::Take { units: Some(3) }),
+        ("count", StockChange::Count { on_hand: 900 }),
+    ] {
+        stage.change_twice(key, "MUG", change).await?;
+    }
+    Ok(())
+}
+
+/// A refund is asked for twice under one key, and no key of a table is behind it.
+pub(crate) async fn a_refund_that_is_repeated(stage: &mut Stage) -> Result<()> {
+    for table in ["stock_movements", "order_refunds"] {
+        stage.execute(&format!("ALTER TABLE {table} DROP CONSTRAINT {table}_pkey")).await?;
+    }
+    stage.start("storefront").await?;
+    a_sale(stage).await?;
+    stage.refund_twice("refund", "PEN").await
+}
+
 /// A page is read, and then what it shows is changed.
 pub(crate) async fn a_page_that_changes(stage: &mut Stage) -> Result<()> {
     for role in ["storefront", "relay", "invalidation"] {
@@ -165,4 +206,18 @@ pub(crate) async fn an_exchange_that_is_gone(stage: &mut Stage) -> Result<()> {
     stage.until_count(50, "SELECT count(*) AS count FROM orders").await?;
     stage.until_relay_has_tried().await?;
     stage.stop("relay").await
+}
+
+/// One that was paid, ten of a journal, and the one that is returned.
+async fn held_beyond_their_time(stage: &mut Stage) -> Result<Uuid> {
+    for role in ["ingress", "storefront", "checkout"] {
+        stage.start(role).await?;
+    }
+    let in_time = stage.hold("in-time", "PEN").await?;
+    stage.pay(in_time).await?;
+    let late = stage.hold("late", "PEN").await?;
+    stage.load(10, &MUG).await?;
+    stage.until_count(11, RESERVED).await?;
+    stage.let_their_time_go_by().await?;
+    Ok(late)
 }

@@ -1,6 +1,7 @@
 //! A shop on real servers that a scenario plays in, with or without a broken promise.
 
 mod pages;
+mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,7 +10,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use broker::{Broker as _, ExchangeName, Publish, PublishError, QueueName};
 use broker_rabbit::Rabbit;
-use chaos::oracle::{Evidence, Noted, Poison, PoisonEnd, Posted, Region, Shown, Told, Verdict, judge, settled, tap};
+use chaos::after_sale::Sold;
+use chaos::oracle::{
+    Asked, Evidence, Held, Noted, Poison, PoisonEnd, Posted, Region, Shown, StockAsked, Told, Verdict, judge, settled,
+    tap,
+};
 use failpoint::Point;
 use model::Message;
 use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement};
@@ -23,6 +28,7 @@ use testkit::rabbit::FreshVhost;
 use testkit::vhost::Vhost;
 use testkit::{redis, wait};
 use tokio::process::Command;
+use uuid::Uuid;
 
 /// `failpoint::VARIABLE`, which this build does not have.
 pub(crate) const VARIABLE: &str = "MILLPOND_FAILPOINTS";
@@ -45,6 +51,10 @@ pub(crate) struct Stage {
     pub(crate) databases: Databases,
     pub(crate) posted: Vec<Posted>,
     pub(crate) poison: Vec<Poison>,
+    /// Orders whose units are held for a payment, and what was asked of orders and of stock.
+    held: Vec<Held>,
+    asked: Vec<Asked>,
+    stock: Vec<StockAsked>,
     /// What was told, where somebody listens.
     told: Option<Told>,
     /// Tags as they were before what is behind them changed, and what was shown of it.
@@ -97,6 +107,9 @@ impl Stage {
             databases: Databases::open(&config)?,
             posted: Vec::new(),
             poison: Vec::new(),
+            held: Vec::new(),
+            asked: Vec::new(),
+            stock: Vec::new(),
             told: None,
             noted: Vec::new(),
             shown: None,
@@ -195,18 +208,24 @@ impl Stage {
     }
 
     /// Posts an order of one unit by hand, which is taken; its id.
-    pub(crate) async fn post(&mut self, key: &str, sku: &str, reference: Option<&str>) -> Result<uuid::Uuid> {
-        let line = json!({"sku": sku, "quantity": 1, "unit_price_minor": 1_000});
-        let mut body = json!({"currency": "EUR", "lines": [line], "total_minor": 1_000});
+    pub(crate) async fn post(&mut self, key: &str, sku: &str, reference: Option<&str>) -> Result<Uuid> {
+        Ok(self.order(key, sku, 1, reference).await?.0)
+    }
+
+    /// Posts an order by hand, which is taken; its id, and the path of its status.
+    async fn order(&mut self, key: &str, sku: &str, units: u32, reference: Option<&str>) -> Result<(Uuid, String)> {
+        let line = json!({"sku": sku, "quantity": units, "unit_price_minor": 1_000});
+        let mut body = json!({"currency": "EUR", "lines": [line], "total_minor": 1_000 * units});
         if let Some(reference) = reference {
             body["reference"] = reference.into();
         }
         let url = format!("{}/v1/orders", self.ingress);
         let answer = self.http.post(&url, &self.api_key, &[("idempotency-key", key)], &body).await?;
         ensure!(answer.status == 202, "{}: {}", answer.status, answer.json());
-        let id = answer.json()["order_id"].as_str().context("an order's id")?.parse()?;
+        let answer = answer.json();
+        let Sold { id, status_path, .. } = Sold::of(&answer, sku).context("an order with its status")?;
         self.posted.push(Posted { key: key.to_owned(), accepted: Some(id) });
-        Ok(id)
+        Ok((id, status_path))
     }
 
     /// Says that a message of checkout's queue is to be parked.
@@ -292,6 +311,9 @@ impl Stage {
             redis_prefix: self.redis_prefix.clone(),
             poison: self.poison.clone(),
             posted: self.posted.clone(),
+            asked: self.asked.clone(),
+            stock: self.stock.clone(),
+            reserving: self.reserving(),
             shown: self.shown.clone(),
             storefront: self.storefront.clone(),
             noted: self.noted.clone(),
