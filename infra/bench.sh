@@ -33,6 +33,8 @@ die() { say "$*"; exit 1; }
 . "$root/infra/bench/report.sh"
 # shellcheck source=infra/bench/measure.sh
 . "$root/infra/bench/measure.sh"
+# shellcheck source=infra/bench/cores.sh
+. "$root/infra/bench/cores.sh"
 # shellcheck source=infra/bench/shop.sh
 . "$root/infra/bench/shop.sh"
 # shellcheck source=infra/bench/raw.sh
@@ -147,7 +149,8 @@ clean() {
   # A signal finds the output of a client's in its place.
   exec 2>&"$terminal"
   if [ -n "$hung" ]; then database_signal CONT; fi
-  for client in flood orders $(seq --format 'spin-%.0f' "$(nproc)"); do stop "$client" TERM; done
+  for client in flood orders; do stop "$client" TERM; done
+  spin_stop
   roles_stop
   if [ "$status" != 0 ] && [ -s "$table" ]; then
     cat "$table" >&2

@@ -100,15 +100,10 @@ pages_apart() {
   ratio m_orders_flooded_to_alone m.orders.flooded.per_s m.orders.alone.per_s
 
   pages_while idle "nothing else happens"
-  # What busy cores alone cost a reader: as many loops as there are cores, which share nothing with the shop.
-  local core spinning=()
-  for core in $(seq "$(nproc)"); do
-    launch "$shop/spin.log" bash -c 'while :; do :; done'
-    remember "spin-$core" "$launched"
-    spinning+=("spin-$core")
-  done
+  # What busy cores alone cost a reader.
+  spin_start
   pages_while spinning "every core is busy with something else"
-  for core in "${spinning[@]}"; do stop "$core" TERM; done
+  spin_stop
   pages_on_their_own_core
   pages_beside_orders "" ""
   ratio m_reading_spinning_to_idle m.reading.spinning.p99_ms m.reading.idle.p99_ms
@@ -123,11 +118,7 @@ pages_apart() {
 # The same as if reading had a machine of its own: its readers and the storefront on the first core, everything else on the
 # second. What is left of a difference comes from what they share, and not from who gets the processor.
 pages_on_their_own_core() {
-  local pair
-  if [ "$(nproc)" = 1 ]; then say "  one core: nothing can have its own"; return 0; fi
-  for pair in "${watched[@]}"; do
-    if [ "${pair%:*}" = storefront ]; then pin 0 "${pair##*:}"; else pin 1 "${pair##*:}"; fi
-  done
+  own_core storefront || return 0
   readers_at=(taskset --cpu-list 0) orders_at=(taskset --cpu-list 1)
   orders_while apart_alone "nobody reads, on a core of their own"
   flood_start
@@ -136,20 +127,10 @@ pages_on_their_own_core() {
   pages_while apart_idle "nothing else happens, on a core of their own"
   pages_beside_orders apart_ ", on a core of their own"
   readers_at=() orders_at=()
-  for pair in "${watched[@]}"; do pin "0-$(($(nproc) - 1))" "${pair##*:}"; done
+  every_core
   ratio m_orders_apart_flooded_p99_to_alone m.orders.apart_flooded.p99_ms m.orders.apart_alone.p99_ms
   ratio m_reading_apart_saturated_to_idle m.reading.apart_saturated.p99_ms m.reading.apart_idle.p99_ms
   ratio m_reading_apart_hung_to_idle m.reading.apart_hung.p99_ms m.reading.apart_idle.p99_ms
-}
-
-# A process, its threads and all that it started stay on those cores. A child may have ended by then; the process itself not.
-pin() {
-  local child children
-  taskset --all-tasks --cpu-list --pid "$1" "$2" >/dev/null
-  children=$(cat "/proc/$2/task/"*/children)
-  for child in $children; do
-    [ ! -d "/proc/$child" ] || pin "$1" "$child" || [ ! -d "/proc/$child" ]
-  done
 }
 
 # What their clients begin with: a core, where they have one of their own.

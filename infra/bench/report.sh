@@ -59,10 +59,11 @@ ratios() {
   ratio g_events_accepted_to_f g.f.accepted_per_s f.accepted_per_s
   ratio g_events_counted_to_f g.f.counted_per_s f.counted_per_s
   local workers run
-  for workers in 1 2 4; do
+  for workers in 1 2 4 4_apart; do
     ratio "i_foreign_during_to_before_$workers" "i.workers_$workers.foreign.during_p99_ms" \
       "i.workers_$workers.foreign.before_p99_ms"
   done
+  ratio i_foreign_beside_loops_to_alone i.loops.during_p99_ms i.loops.before_p99_ms
   ratio j_one_x_completed_to_offered j.one_x.completed_per_s j.one_x.offered_per_s
   for run in ten_x ten_x_refused; do ratio "j_${run}_to_one_x" "j.$run.completed_per_s" j.one_x.completed_per_s; done
   ratio j_no_budget_to_e_spread j.no_budget.completed_per_s e.spread.stored_per_s
@@ -114,6 +115,8 @@ targets() {
     target "i.workers_$workers.max_ratio" '<=' 1.05 "rows/s in the most second to the budget, $workers checkout"
     target "ratios.i_foreign_during_to_before_$workers" '<=' 1.5 "a foreign query's p99 to before, $workers checkout"
   done
+  target ratios.i_foreign_during_to_before_4_apart '<=' 1.5 \
+    "a foreign query's p99 to before, 4 checkout, the database on a core of its own"
   # Where it is not, what follows compares two runs at the budget.
   target ratios.j_one_x_completed_to_offered '>=' 0.98 "1 time the load: orders completed to offered"
   for run in ten_x ten_x_refused; do

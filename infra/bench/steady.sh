@@ -16,24 +16,50 @@ section_i() {
   local workers
   note i.budget_rows_per_s "$steady_limit"
   note i.spike_orders_per_s $((steady_base * 10))
+  foreign_beside_loops
   for workers in 1 2 4; do steady "$workers"; done
+  [ "$(nproc)" = 1 ] || steady 4 apart
 }
 
-# steady WORKERS: that many processes of checkout share the budget.
+# What busy cores alone cost the foreign query.
+foreign_beside_loops() {
+  local began
+  shop_open servers i-loops
+  foreign_start $((seconds * 2 + 3))
+  sleep $((seconds + 1))
+  spin_start
+  began=$((${EPOCHREALTIME%[.,]*} + 1))
+  while running foreign >/dev/null; do sleep 0.2; done
+  spin_stop
+  foreign_latencies $((foreign_began + 1)) $((began - 1)) >"$shop/before"
+  foreign_latencies "$began" $((began + seconds)) >"$shop/during"
+  figure i.loops.before_p99_ms "$(percentile 99 <"$shop/before")" ms "a foreign query, nothing else happens, p99"
+  figure i.loops.during_p99_ms "$(percentile 99 <"$shop/during")" ms "the same while every core is busy with something else, p99"
+  shop_close
+}
+
+# steady WORKERS [apart]: that many processes of checkout share the budget. Apart: PostgreSQL and the foreign query have a core
+# of their own, as if the database had its own machine.
 steady() {
-  local path=i.workers_$1 label="budget, $1 checkout" spike_s=$((seconds * 3)) busy_s n all by_metrics=0
+  local path=i.workers_$1${2:+_$2} label="budget, $1 checkout" spike_s=$((seconds * 3)) busy_s n all by_metrics=0
   local -a workers=(checkout)
   for ((n = 2; n <= $1; n++)); do workers+=("checkout-$n"); done
   budget="$steady_limit rows/s"
-  shop_open servers "i-$1"
+  shop_open servers "i-$1${2:+-$2}"
   budget=
   roles_start ingress relay "${workers[@]}"
   until_leases "$1"
+  if [ "${2:-}" = apart ]; then
+    label="$label, the database on a core of its own"
+    own_core postgres
+    foreign_at=(taskset --cpu-list 0) client_at=(taskset --cpu-list 1)
+  fi
   busy_s=$((spike_s * steady_base * 10 * 3 / steady_limit))
   cpu_begin
   foreign_start $((seconds + busy_s + 5))
   offer "${ports[ingress]}" "$steady_base" "$spike_s" HOT --connections 64 --spike 10x --before "${seconds}s" \
     --after "${seconds}s"
+  client_at=() foreign_at=()
   until_at_least "SELECT count(*) FROM orders" "$(json_number "$scratch/load.json" accepted)" $((busy_s + 30)) ||
     say "  the queue is not empty yet: measured over what is"
   cpu_end "$path" "$(sql "SELECT count(*) FROM orders")" load
@@ -46,6 +72,7 @@ steady() {
   [ "$all" = "$by_metrics" ] || say "  the tables hold $all rows, the processes counted $by_metrics"
   rows_by_second "$path" "$label"
   foreign_end "$path" "$label"
+  [ -z "${2:-}" ] || every_core
   shop_close
 }
 
@@ -104,13 +131,15 @@ queued() {
     }'
 }
 
-# Somebody else on the same database: one row by its primary key, 100 times per second, open loop.
+# Somebody else on the same database: one row by its primary key, 100 times per second, open loop. What is in foreign_at comes
+# before it: the core that it is to stay on.
+foreign_at=()
 foreign_start() {
   cat >"$shop/foreign.sql" <<-'END'
 	\set number random(1, 1000)
 	SELECT on_hand, reserved FROM stock WHERE region = 1 AND sku = 'SKU-' || :number;
 	END
-  launch "$shop/foreign.out" env -C "$shop" "$MILLPOND_TEST_PG_BIN/pgbench" --no-vacuum --file foreign.sql --rate 100 \
+  launch "$shop/foreign.out" env -C "$shop" "${foreign_at[@]}" "$MILLPOND_TEST_PG_BIN/pgbench" --no-vacuum --file foreign.sql --rate 100 \
     --time "$1" --protocol prepared --log --log-prefix foreign "$database_url"
   remember foreign "$launched"
   foreign_began=${EPOCHREALTIME%[.,]*}

@@ -6,6 +6,7 @@ mod measured;
 mod parts;
 mod process;
 mod role;
+mod runtime;
 mod settings;
 mod verbs;
 
@@ -20,18 +21,25 @@ use settings::Settings;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     // The one TLS provider of this process. It fails only when there is one already, and nothing ran before this line.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // On the heap: it holds the whole configuration.
-    match Box::pin(dispatch(Cli::parse())).await {
-        Ok(code) => code,
-        Err(error) => {
-            verbs::complain(&format!("millpond: {error:#}"));
-            ExitCode::FAILURE
+    start(Cli::parse()).unwrap_or_else(|error| {
+        verbs::complain(&format!("millpond: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// A process with roles knows by its settings how many threads it needs; every other verb takes what there is.
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    let threads = match &cli.verb {
+        Verb::Run { roles } => {
+            Settings::load(cli.global.config.as_deref(), &cli.global.set)?.runtime.threads_for(&role::Role::set(roles))
         }
-    }
+        _ => None,
+    };
+    // On the heap: it holds the whole configuration.
+    runtime::build(threads)?.block_on(Box::pin(dispatch(cli)))
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {

@@ -74,6 +74,11 @@ impl Role {
         }
     }
 
+    /// Whether it works at a pace of its own, and answers nobody's requests.
+    pub(crate) fn works_by_itself(self) -> bool {
+        self.consumes() || self == Self::Relay
+    }
+
     /// Whether it reads lists and reports, which replicas answer.
     pub(crate) fn reads_lists(self) -> bool {
         matches!(self, Self::Storefront | Self::Ops)

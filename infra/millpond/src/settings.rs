@@ -22,6 +22,7 @@ pub(crate) struct Settings {
     /// Where relative paths begin.
     pub(crate) data: PathBuf,
     pub(crate) token_key_file: PathBuf,
+    pub(crate) runtime: crate::runtime::Config,
     pub(crate) log: service::telemetry::Config,
     pub(crate) stop: service::SupervisorConfig,
     pub(crate) http: service::http::Config,
@@ -242,6 +243,7 @@ mod tests {
         }
         // As written: loading it turns relative paths into paths below the data folder.
         let settings: Settings = toml::from_str(DEFAULT).unwrap();
+        same(&settings.runtime);
         same(&settings.log);
         same(&settings.stop);
         same(&settings.http);
