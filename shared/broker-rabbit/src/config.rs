@@ -20,8 +20,8 @@ pub struct Config {
     pub heartbeat_s: u16,
     /// How long a publish waits for its confirm before its outcome is "unknown", ms.
     pub publish_timeout_ms: u64,
-    /// How long the broker may confirm nothing of what was sent before publishes are refused as "unavailable" at once, ms; one
-    /// in twice the publish timeout is sent nevertheless. 1 or more.
+    /// How long the broker may owe an answer on the connection that publishes before publishes are refused as "unavailable" at
+    /// once, until it answers, ms. 0: never, so that each waits for its own timeout.
     pub silent_after_ms: u64,
     /// How long a publish waits at most for others to leave with it while confirms are on their way, µs; what is not whole
     /// milliseconds is rounded up to them. It never waits where nothing is in flight.
@@ -81,6 +81,11 @@ impl Config {
 
     pub(crate) fn publish_timeout(&self) -> Duration {
         Duration::from_millis(self.publish_timeout_ms)
+    }
+
+    /// None: nobody asks.
+    pub(crate) fn silent_after(&self) -> Option<Duration> {
+        (self.silent_after_ms > 0).then(|| Duration::from_millis(self.silent_after_ms))
     }
 
     pub(crate) fn publish_linger(&self) -> Duration {

@@ -1,17 +1,16 @@
 //! Messages between their send and the broker's word on each.
 
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
 use std::task::Poll;
 
 use broker::{Publish, PublishError};
+use futures::FutureExt as _;
 use lapin::Confirmation;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use crate::lane::{Confirm, Lane};
-use crate::silence::Silence;
 use crate::wire::{self, Limits};
 
 /// Room among what is in flight, for as long as lapin holds on to the messages.
@@ -25,12 +24,11 @@ pub(crate) struct Permits {
 pub(crate) struct Reaper {
     tasks: TaskTracker,
     runtime: Handle,
-    silence: Arc<Silence>,
 }
 
 impl Reaper {
-    pub(crate) fn new(silence: Arc<Silence>) -> Self {
-        Self { tasks: TaskTracker::new(), runtime: Handle::current(), silence }
+    pub(crate) fn new() -> Self {
+        Self { tasks: TaskTracker::new(), runtime: Handle::current() }
     }
 
     fn take(&self, rest: impl Future<Output = ()> + Send + 'static) {
@@ -83,7 +81,6 @@ impl Flight {
 
     /// Queues every frame, in order, without waiting for any.
     pub(crate) async fn send(&mut self, lane: &Lane) {
-        self.reaper.silence.sent();
         poll_fn(|context| {
             for slot in &mut self.slots {
                 if let Slot::Pending { id, confirm } = slot
@@ -108,11 +105,18 @@ impl Flight {
         }
         for slot in &mut self.slots {
             if let Slot::Pending { id, confirm } = slot {
-                *slot = match confirm.await {
-                    Ok(confirmation) => landed(lane, std::mem::take(id), confirmation),
-                    Err(_error) => Slot::Told(Err(PublishError::Unknown)),
-                };
-                self.reaper.silence.heard();
+                *slot = confirmed(lane, std::mem::take(id), confirm.await);
+            }
+        }
+    }
+
+    /// Takes what has come so far: behind one that is never confirmed, others may be.
+    pub(crate) fn look(&mut self, lane: &Lane) {
+        for slot in &mut self.slots {
+            if let Slot::Pending { id, confirm } = slot
+                && let Some(came) = confirm.as_mut().now_or_never()
+            {
+                *slot = confirmed(lane, std::mem::take(id), came);
             }
         }
     }
@@ -136,17 +140,19 @@ impl Drop for Flight {
             return;
         }
         let (slots, permits) = (std::mem::take(&mut self.slots), self.permits.take());
-        let silence = Arc::clone(&self.reaper.silence);
         self.reaper.take(async move {
             for slot in slots {
                 if let Slot::Pending { confirm, .. } = slot {
                     drop(confirm.await);
-                    silence.heard();
                 }
             }
             drop(permits);
         });
     }
+}
+
+fn confirmed(lane: &Lane, id: String, came: lapin::Result<Confirmation>) -> Slot {
+    came.map_or(Slot::Told(Err(PublishError::Unknown)), |confirmation| landed(lane, id, confirmation))
 }
 
 fn landed(lane: &Lane, id: String, confirmation: Confirmation) -> Slot {

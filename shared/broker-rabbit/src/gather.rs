@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::flight::{Flight, Permits, Reaper};
 use crate::link::{Link, LinkState, Session};
-use crate::silence::Silence;
 
 /// Requests taken from the queue in one go.
 const AT_ONCE: usize = 1_024;
@@ -38,7 +37,6 @@ pub(crate) struct Gatherer {
     link: Arc<Link>,
     requests: mpsc::Receiver<Request>,
     reaper: Reaper,
-    silence: Arc<Silence>,
     linger: Duration,
     max_body: usize,
     patience: Patience,
@@ -52,18 +50,11 @@ struct Patience {
 }
 
 impl Gatherer {
-    pub(crate) fn new(
-        link: Arc<Link>,
-        config: &Config,
-        requests: mpsc::Receiver<Request>,
-        silence: Arc<Silence>,
-        reaper: Reaper,
-    ) -> Self {
+    pub(crate) fn new(link: Arc<Link>, config: &Config, requests: mpsc::Receiver<Request>, reaper: Reaper) -> Self {
         Self {
             link,
             requests,
             reaper,
-            silence,
             linger: config.publish_linger(),
             max_body: config.max_message_kib as usize * 1_024,
             patience: Patience { publish_timeout: config.publish_timeout(), blocked_grace: config.blocked_grace() },
@@ -111,7 +102,7 @@ impl Gatherer {
                 return Vec::new();
             }
         };
-        let give_up = give_up(Arc::clone(&session), self.patience, Arc::clone(&self.silence)).boxed().shared();
+        let give_up = give_up(Arc::clone(&session), self.patience).boxed().shared();
         let mut landing = Vec::with_capacity(requests.len());
         for Request { publishes, permits, told } in requests {
             let Some(lane) = &session.lane else { continue };
@@ -145,7 +136,7 @@ impl Landing {
         tokio::select! {
             biased;
             () = self.flight.land(lane) => {}
-            () = give_up => {}
+            () = give_up => self.flight.look(lane),
         }
         if !lane.usable() {
             // A missing exchange, say.
@@ -173,22 +164,23 @@ pub(crate) fn session(link: &Link) -> Result<Arc<Session>, PublishError> {
                 return Err(PublishError::Unavailable);
             }
             let blocked = session.blocked.borrow().clone();
-            blocked.map_or(Ok(session), |reason| Err(PublishError::Blocked(reason)))
+            match blocked {
+                // An alarm makes the broker deaf to this connection, and says why.
+                Some(reason) => Err(PublishError::Blocked(reason)),
+                None if session.silence.lasts() => Err(PublishError::Unavailable),
+                None => Ok(session),
+            }
         }
         _ => Err(PublishError::Unavailable),
     }
 }
 
 /// Resolves when waiting for confirms any longer makes no sense.
-async fn give_up(session: Arc<Session>, patience: Patience, silence: Arc<Silence>) {
+async fn give_up(session: Arc<Session>, patience: Patience) {
     let mut blocked = session.blocked.subscribe();
     tokio::select! {
         () = sleep(patience.publish_timeout) => {}
-        () = until_blocked(&mut blocked) => {
-            // It says why it confirms nothing.
-            silence.heard();
-            sleep(patience.blocked_grace).await;
-        }
+        () = until_blocked(&mut blocked) => sleep(patience.blocked_grace).await,
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lapin::message::BasicReturnMessage;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection};
 
 use crate::wire::Outbound;
@@ -20,6 +20,8 @@ pub(crate) type Confirm = Pin<Box<dyn Future<Output = lapin::Result<Confirmation
 /// The one channel that publishes. One is enough: its frames leave on one socket whatever the number of channels.
 pub(crate) struct Lane {
     channel: Arc<Channel>,
+    /// For questions.
+    aside: Channel,
     /// The most bytes of headers that fit into a frame of this connection beside the other properties. The frame's size is
     /// the least of what the URL, the configuration and the broker say.
     max_headers: usize,
@@ -32,8 +34,9 @@ impl Lane {
         let channel = connection.create_channel().await?;
         // Without it lapin resolves every confirm at once, as "not requested".
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let aside = connection.create_channel().await?;
         let max_headers = connection.configuration().frame_max() as usize / 4 * 3;
-        Ok(Self { channel: Arc::new(channel), max_headers, returned: Mutex::default() })
+        Ok(Self { channel: Arc::new(channel), aside, max_headers, returned: Mutex::default() })
     }
 
     pub(crate) fn max_headers(&self) -> usize {
@@ -42,6 +45,11 @@ impl Lane {
 
     pub(crate) fn usable(&self) -> bool {
         self.channel.status().connected()
+    }
+
+    /// Asks the broker for something that it answers at once and that changes nothing: this channel consumes nothing.
+    pub(crate) async fn ask(&self) -> lapin::Result<()> {
+        self.aside.basic_qos(1, BasicQosOptions::default()).await
     }
 
     /// Not sent before it is polled. The frames of one publish are queued in two steps, so whoever polls two of these for

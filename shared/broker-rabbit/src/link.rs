@@ -17,6 +17,7 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::lane::Lane;
+use crate::silence::Silence;
 use crate::topology::{self, DeclareError};
 
 /// How often the state of a connection is looked at besides its events, which do not tell every end.
@@ -41,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) lane: Option<Lane>,
     /// The broker's reason, while it has an alarm.
     pub(crate) blocked: watch::Sender<Option<String>>,
+    /// Whether the broker owes an answer, on the connection that publishes.
+    pub(crate) silence: Silence,
     /// Cancelled when it is over, and by whoever finds it unusable.
     pub(crate) over: CancellationToken,
 }
@@ -141,7 +144,13 @@ impl Link {
                     let begin = Instant::now();
                     let session = Arc::new(session);
                     self.state.send_replace(LinkState::Up(Arc::clone(&session)));
-                    let why = stop.run_until_cancelled(watch_over(&session)).await;
+                    let watching = async {
+                        tokio::select! {
+                            why = watch_over(&session) => why,
+                            never = session.silence.follow(session.lane.as_ref(), self.config.silent_after()) => match never {},
+                        }
+                    };
+                    let why = stop.run_until_cancelled(watching).await;
                     session.over.cancel();
                     let down = why.clone().unwrap_or_else(|| "closed".to_owned());
                     self.state.send_replace(LinkState::Down(down));
@@ -188,7 +197,8 @@ impl Link {
             Purpose::Publish => Some(Lane::open(&connection).await.map_err(in_words)?),
             Purpose::Consume | Purpose::Announce => None,
         };
-        Ok(Session { connection, lane, blocked: watch::Sender::new(None), over: CancellationToken::new() })
+        let (silence, over) = (Silence::default(), CancellationToken::new());
+        Ok(Session { connection, lane, blocked: watch::Sender::new(None), silence, over })
     }
 
     async fn close(&self, session: &Session) {

@@ -13,7 +13,6 @@ use crate::flight::{Permits, Reaper};
 use crate::gather::{self, Gatherer, Request};
 use crate::lane::Lane;
 use crate::link::Link;
-use crate::silence::Silence;
 
 /// The most messages of one request: enough to fill the pipe (measured: 1,024 in flight reach what the broker can do), few
 /// enough to keep a caller's share of the permits fair.
@@ -27,18 +26,16 @@ pub(crate) struct Publisher {
     kib: Arc<Semaphore>,
     requests: mpsc::Sender<Request>,
     reaper: Reaper,
-    silence: Arc<Silence>,
 }
 
 impl Publisher {
     /// The publisher, and the task that sends for it: to be run until every publisher is gone or its stop is pulled.
     pub(crate) fn new(link: Arc<Link>, config: &Config) -> (Self, Gatherer) {
         let semaphore = |permits: u32| Arc::new(Semaphore::new(permits.max(1) as usize));
-        let silence = Arc::new(Silence::new(config));
-        let reaper = Reaper::new(Arc::clone(&silence));
+        let reaper = Reaper::new();
         // Each request holds the permit of a message, so the queue is never full.
         let (requests, queue) = mpsc::channel(config.max_in_flight.max(1) as usize);
-        let gatherer = Gatherer::new(Arc::clone(&link), config, queue, Arc::clone(&silence), reaper.clone());
+        let gatherer = Gatherer::new(Arc::clone(&link), config, queue, reaper.clone());
         let publisher = Self {
             link,
             config: config.clone(),
@@ -46,7 +43,6 @@ impl Publisher {
             kib: semaphore(config.max_in_flight_kib),
             requests,
             reaper,
-            silence,
         };
         (publisher, gatherer)
     }
@@ -95,9 +91,6 @@ impl Publisher {
 
     async fn publish_chunk(&self, chunk: Chunk) -> Result<Vec<Result<(), PublishError>>, PublishError> {
         gather::session(&self.link)?;
-        if !self.silence.lets_through() {
-            return Err(PublishError::Unavailable);
-        }
         let messages = chunk.len();
         let permits = self.permits(&chunk).await?;
         let (told, outcomes) = oneshot::channel();
