@@ -6,5 +6,9 @@ use super::Step;
 
 pub(super) const STEP: Step = Step {
     name: "m0015_order_lines",
-    statements: &["{postgres only} ALTER TABLE order_lines DROP CONSTRAINT order_lines_order_id_fkey"],
+    statements: &[
+        // In the order in which checkout takes them: the other way round each would wait for the other.
+        "{postgres only} LOCK TABLE orders, order_lines IN ACCESS EXCLUSIVE MODE",
+        "{postgres only} ALTER TABLE order_lines DROP CONSTRAINT order_lines_order_id_fkey",
+    ],
 };
