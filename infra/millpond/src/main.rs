@@ -32,18 +32,22 @@ fn main() -> ExitCode {
 
 /// A process with roles knows by its settings how many threads it needs; every other verb takes what there is.
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
-    let threads = match &cli.verb {
+    let load = || Settings::load(cli.global.config.as_deref(), &cli.global.set);
+    let (settings, threads) = match &cli.verb {
         Verb::Run { roles } => {
-            Settings::load(cli.global.config.as_deref(), &cli.global.set)?.runtime.threads_for(&role::Role::set(roles))
+            let settings = load()?;
+            let threads = settings.runtime.threads_for(&role::Role::set(roles));
+            (Some(settings), threads)
         }
-        _ => None,
+        _ => (None, None),
     };
     // On the heap: it holds the whole configuration.
-    runtime::build(threads)?.block_on(Box::pin(dispatch(cli)))
+    runtime::build(threads)?.block_on(Box::pin(dispatch(cli, settings)))
 }
 
-async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    let settings = || Settings::load(cli.global.config.as_deref(), &cli.global.set);
+/// `loaded` is the configuration where it was read already: it may come from a pipe, which gives it once.
+async fn dispatch(cli: Cli, loaded: Option<Settings>) -> anyhow::Result<ExitCode> {
+    let settings = || loaded.map_or_else(|| Settings::load(cli.global.config.as_deref(), &cli.global.set), Ok);
     let configured = cli.global.config.is_some() || !cli.global.set.is_empty();
     match cli.verb {
         Verb::Run { roles } => Box::pin(verbs::run::run(settings()?, &role::Role::set(&roles))).await,

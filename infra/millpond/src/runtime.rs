@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
 
@@ -12,11 +12,22 @@ use crate::role::Role;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Threads; 0: one where a process has nothing but workers, else as many as cores.
+    /// Threads, at most [`MOST`]; 0: one where a process has nothing but workers, else as many as cores.
     pub(crate) threads: u16,
 }
 
+/// More than any machine has cores for.
+const MOST: u16 = 1_024;
+
 impl Config {
+    /// # Errors
+    /// More threads than [`MOST`].
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let Self { threads } = self;
+        ensure!(*threads <= MOST, "runtime.threads = {threads}: at most {MOST}, and 0 for what suits the roles");
+        Ok(())
+    }
+
     /// A worker takes one batch after the other, and more of them are more processes: with a second thread it hands tasks
     /// over and keeps freed memory twice. None: what tokio takes by itself.
     pub(crate) fn threads_for(&self, roles: &BTreeSet<Role>) -> Option<usize> {
@@ -27,7 +38,7 @@ impl Config {
     }
 }
 
-/// A runtime of so many threads; none: what tokio takes by itself, a thread for each core.
+/// A runtime of so many threads; none: what tokio takes by itself, a thread for each core or `TOKIO_WORKER_THREADS`.
 ///
 /// # Errors
 /// The operating system's, where it gives no thread.
@@ -51,6 +62,13 @@ mod tests {
         assert_eq!(threads(&[Role::Ingress]), None);
         assert_eq!(threads(&[Role::Checkout, Role::Storefront]), None);
         assert_eq!(threads(&Role::ALL), None);
+    }
+
+    #[test]
+    fn more_threads_than_any_machine_is_worth_are_refused() {
+        assert!(Config { threads: MOST }.check().is_ok());
+        let refused = Config { threads: MOST + 1 }.check().unwrap_err().to_string();
+        assert!(refused.contains("runtime.threads = 1025"), "{refused}");
     }
 
     #[test]

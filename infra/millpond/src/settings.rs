@@ -109,6 +109,7 @@ impl Settings {
     }
 
     fn checked(mut self) -> anyhow::Result<Self> {
+        self.runtime.check()?;
         self.store.check()?;
         for (name, database) in &mut self.store.database {
             if let Some(path) = database.url.expose_secret().strip_prefix("sqlite:") {
