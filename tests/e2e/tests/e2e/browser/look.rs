@@ -1,6 +1,6 @@
 //! What pages are like: accessible, steady and small.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::driver::{Browser, Look};
@@ -86,19 +86,24 @@ async fn violations(browser: &Browser) -> Result<Option<String>> {
     Ok((!wrong.is_empty()).then(|| wrong.join("\n")))
 }
 
-/// Layout shifts since the page began to load.
+/// Layout shifts since the page began to load: how much in all, and what moved from where to where.
 async fn shifts(browser: &Browser) -> Result<Option<String>> {
-    let script = "const done = arguments[0]; let sum = 0; const watch = new PerformanceObserver((list) => { \
-        for (const entry of list.getEntries()) sum += entry.value }); \
+    let script = "const done = arguments[0]; const seen = []; \
+        const place = (rect) => [rect.x, rect.y, rect.width, rect.height].map(Math.round).join(' '); \
+        const name = (node) => node ? node.nodeName + '.' + (node.className || '') : 'gone'; \
+        const watch = new PerformanceObserver((list) => { for (const entry of list.getEntries()) seen.push({ \
+            value: entry.value, moved: entry.sources.map((one) => name(one.node) + ' ' + place(one.previousRect) + \
+            ' to ' + place(one.currentRect)) }) }); \
         watch.observe({type: 'layout-shift', buffered: true}); \
-        requestAnimationFrame(() => setTimeout(() => done(sum), 100))";
-    let sum = browser.client.execute_async(script, Vec::new()).await?.as_f64().unwrap_or(1.0);
-    Ok((sum > 0.0).then(|| format!("the layout shifted by {sum}")))
+        requestAnimationFrame(() => setTimeout(() => done(seen), 100))";
+    let seen = browser.client.execute_async(script, Vec::new()).await?;
+    let seen = seen.as_array().context("no list of shifts")?;
+    Ok((!seen.is_empty()).then(|| format!("the layout shifted: {}", Value::from(seen.clone()))))
 }
 
-/// A page that is wider than the window.
+/// A page that is wider than the window, less the room of its scroll bar: so wide is a body without margins.
 async fn overflow(browser: &Browser) -> Result<Option<String>> {
-    let wider = browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth").await?;
+    let wider = browser.evaluate("document.documentElement.scrollWidth - document.body.offsetWidth").await?;
     Ok((wider != 0).then(|| format!("{wider} pixels wider than the window")))
 }
 
