@@ -97,6 +97,7 @@ proofs! {
     paid_late: PaidLate breaks Kept in somebody_pays_too_late with HOLDS,
     changed_twice: ChangedTwice breaks Once in stock_changes_that_are_repeated,
     paid_back_twice: ChangedTwice breaks Once in a_refund_that_is_repeated,
+    cancelled_twice: ChangedTwice breaks Ledger in a_cancellation_that_is_repeated,
     made_up_order: MadeUpOrder breaks Attempted in a_sale,
     count_twice: CountTwice breaks Rollups in events_delivered_twice,
     delete_unconfirmed: DeleteUnconfirmed breaks Rollups in an_exchange_that_is_gone,

@@ -1,7 +1,7 @@
 //! Short plays, each with the fault that shows a broken promise. Every one is played twice: broken and whole.
 
 use anyhow::Result;
-use chaos::oracle::{Poison, PoisonEnd, StockChange, tap};
+use chaos::oracle::{Change, Poison, PoisonEnd, StockChange, tap};
 use failpoint::Point;
 use serde_json::json;
 use uuid::Uuid;
@@ -178,7 +178,16 @@ pub(crate) async fn a_refund_that_is_repeated(stage: &mut Stage) -> Result<()> {
     }
     stage.start("storefront").await?;
     a_sale(stage).await?;
-    stage.refund_twice("refund", "PEN").await
+    let refund = Change::Refund { sku: "PEN".to_owned(), units: 1, amount_minor: 900 };
+    stage.sell_and_change_twice("refund", "PEN", refund).await
+}
+
+/// An order is cancelled, and that once more under the same key. The key that holds a movement once is gone from its table.
+pub(crate) async fn a_cancellation_that_is_repeated(stage: &mut Stage) -> Result<()> {
+    stage.execute("ALTER TABLE stock_movements DROP CONSTRAINT stock_movements_pkey").await?;
+    stage.start("storefront").await?;
+    a_sale(stage).await?;
+    stage.sell_and_change_twice("cancel", "MUG", Change::Cancel).await
 }
 
 /// A page is read, and then what it shows is changed.

@@ -60,10 +60,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Sells two units, pays one of them back, and asks for that once more under the same key.
-    pub(crate) async fn refund_twice(&mut self, key: &str, sku: &str) -> Result<()> {
+    /// Sells two units, takes the order back in part or whole, and asks for that once more under the same key.
+    pub(crate) async fn sell_and_change_twice(&mut self, key: &str, sku: &str, change: Change) -> Result<()> {
         let (order, status_path) = self.order(key, sku, 2, None).await?;
-        let change = Change::Refund { sku: sku.to_owned(), units: 1, amount_minor: 900 };
         let (what, body) = after_sale::request(&change);
         let path = format!("/v1/orders/{order}/{what}");
         for _ in 0..2 {
