@@ -72,7 +72,7 @@ impl Default for Config {
             max_in_flight_events: 256,
             max_in_flight_order_bytes: 64 << 20,
             max_in_flight_event_bytes: 64 << 20,
-            recent_orders: 100_000,
+            recent_orders: 30_000,
             recent_orders_s: 3_600,
             overload: OverloadConfig::default(),
         }

@@ -60,7 +60,7 @@ impl Default for Config {
             heartbeat_s: 10,
             publish_timeout_ms: 5_000,
             silent_after_ms: 1_000,
-            publish_linger_us: 1_000,
+            publish_linger_us: 3_000,
             blocked_grace_ms: 250,
             max_in_flight: 4_096,
             max_in_flight_kib: 65_536,

@@ -26,7 +26,7 @@ pub(crate) struct Accepted {
 /// Orders by id, bounded in number and age. Not required for correctness: checkout recognises a repeat by the order's
 /// id, and a conflict by its fingerprint.
 ///
-/// A hundred bytes an order, so that a hundred thousand of them are a small part of the process.
+/// Some 180 bytes an order (measured): thirty thousand of them are a tenth of the process.
 #[derive(Debug, Clone)]
 pub(crate) struct Recent {
     orders: Arc<Cache<OrderId, Remembered>>,
