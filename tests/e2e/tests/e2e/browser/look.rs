@@ -86,7 +86,7 @@ async fn violations(browser: &Browser) -> Result<Option<String>> {
     Ok((!wrong.is_empty()).then(|| wrong.join("\n")))
 }
 
-/// Layout shifts since the page began to load: how much in all, and what moved from where to where.
+/// Layout shifts since the page began to load: how much each was, and what moved from where to where.
 async fn shifts(browser: &Browser) -> Result<Option<String>> {
     let script = "const done = arguments[0]; const seen = []; \
         const place = (rect) => [rect.x, rect.y, rect.width, rect.height].map(Math.round).join(' '); \
