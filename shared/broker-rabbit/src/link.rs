@@ -144,10 +144,12 @@ impl Link {
                     let begin = Instant::now();
                     let session = Arc::new(session);
                     self.state.send_replace(LinkState::Up(Arc::clone(&session)));
+                    let silent_after = self.config.silent_after();
+                    let following = session.silence.follow(session.lane.as_ref(), silent_after, &session.blocked);
                     let watching = async {
                         tokio::select! {
                             why = watch_over(&session) => why,
-                            never = session.silence.follow(session.lane.as_ref(), self.config.silent_after()) => match never {},
+                            never = following => match never {},
                         }
                     };
                     let why = stop.run_until_cancelled(watching).await;

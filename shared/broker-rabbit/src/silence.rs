@@ -10,6 +10,7 @@ use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::lane::Lane;
@@ -27,8 +28,13 @@ impl Silence {
     }
 
     /// Asks for as long as the session lasts. An answer that takes longer than `after` is silence until it is there. No `after`:
-    /// nobody asks.
-    pub(crate) async fn follow(&self, lane: Option<&Lane>, after: Option<Duration>) -> Infallible {
+    /// nobody asks. While it is `blocked` it answers nothing on this connection either, and has said why: that is not told again.
+    pub(crate) async fn follow(
+        &self,
+        lane: Option<&Lane>,
+        after: Option<Duration>,
+        blocked: &watch::Sender<Option<String>>,
+    ) -> Infallible {
         let (Some(lane), Some(after)) = (lane, after) else { return pending().await };
         let mut asks = interval(ASK_EVERY);
         asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -40,7 +46,9 @@ impl Silence {
                 answered
             } else {
                 self.0.store(true, Ordering::Relaxed);
-                tracing::warn!("RabbitMQ has not answered for {after:?}: nothing is published until it does");
+                if blocked.borrow().is_none() {
+                    tracing::warn!("RabbitMQ has not answered for {after:?}: nothing is published until it does");
+                }
                 let answered = answer.await;
                 self.0.store(false, Ordering::Relaxed);
                 answered
