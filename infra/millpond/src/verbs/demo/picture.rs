@@ -9,8 +9,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Seconds that the picture shows.
 const WINDOW: usize = 60;
-/// Seconds that a rate is averaged over.
-const AVERAGE: usize = 3;
+/// Seconds that arrivals are averaged over: a spike ends from one second to the next, and what was before it says nothing of now.
+const ARRIVALS: usize = 1;
+/// Seconds that the database's rate is averaged over, which is steady but for its batches.
+const DATABASE: usize = 3;
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Totals at a moment since the start.
@@ -97,8 +99,8 @@ impl Picture {
     fn lines(&self, totals: Totals) -> String {
         let row = |name: &str, line: String, number: String| format!("  {name:<11} {line:<WINDOW$} {number:>8}");
         [
-            row("arrivals/s", sparkline(self.arrivals.buckets()), rate(&self.arrivals)),
-            row("database/s", sparkline(self.database.buckets()), rate(&self.database)),
+            row("arrivals/s", sparkline(self.arrivals.buckets()), rate(&self.arrivals, ARRIVALS)),
+            row("database/s", sparkline(self.database.buckets()), rate(&self.database, DATABASE)),
             row("waiting", sparkline(self.waiting.iter().copied()), totals.waiting().to_string()),
             format!("  {}", self.sentence(totals)),
         ]
@@ -109,8 +111,8 @@ impl Picture {
         format!(
             "{:>3} s  arrivals/s {:>6}  database/s {:>6}  waiting {:>6}  {}",
             self.second,
-            rate(&self.arrivals),
-            rate(&self.database),
+            rate(&self.arrivals, ARRIVALS),
+            rate(&self.database, DATABASE),
             totals.waiting(),
             self.sentence(totals)
         )
@@ -118,13 +120,13 @@ impl Picture {
 
     fn sentence(&self, totals: Totals) -> String {
         let drain =
-            Drain::estimate(totals.waiting(), self.arrivals.per_second(AVERAGE), self.database.per_second(AVERAGE));
+            Drain::estimate(totals.waiting(), self.arrivals.per_second(ARRIVALS), self.database.per_second(DATABASE));
         sentence(totals.waiting(), drain)
     }
 }
 
-fn rate(meter: &Meter) -> String {
-    meter.per_second(AVERAGE).map_or_else(|| "–".to_owned(), |rate| format!("{rate:.0}"))
+fn rate(meter: &Meter, seconds: usize) -> String {
+    meter.per_second(seconds).map_or_else(|| "–".to_owned(), |rate| format!("{rate:.0}"))
 }
 
 /// A row of blocks, the highest value at full height; a zero is the lowest block.
@@ -154,5 +156,20 @@ mod tests {
         assert_eq!(picture.peak_arrivals(), 100);
         assert_eq!(picture.waiting, [70]);
         assert!(picture.line(Totals { accepted: 150, stored: 80 }).contains("waiting     70"));
+    }
+
+    #[test]
+    fn a_spike_that_is_over_is_no_longer_said_to_grow() {
+        let mut picture = Picture::new();
+        let mut totals = Totals::default();
+        for (second, (arrive, stored)) in
+            [(900, 300), (900, 300), (900, 300), (90, 300), (0, 0)].into_iter().enumerate()
+        {
+            totals = Totals { accepted: totals.accepted + arrive, stored: totals.stored + stored };
+            picture.show(Duration::from_secs(second as u64), totals);
+            let growing = picture.line(totals).contains("growing");
+            // The second that has just begun says nothing yet of itself.
+            assert_eq!(growing, (1..=3).contains(&second), "second {second}: {}", picture.line(totals));
+        }
     }
 }
