@@ -1,6 +1,9 @@
 //! Rows on their way into a statement, so that the rest of the SQL is the same on both databases: the statement reads
 //! them from `r`. PostgreSQL gets each column as one array (`UNNEST`: one plan whatever the batch's size, and no limit of
 //! 65,535 binds); SQLite gets `VALUES`, in chunks of few sizes, so that it compiles few texts ([`bind::sqlite_cuts`]).
+//!
+//! An insert that fails ends its transaction on PostgreSQL, so nobody goes on after one. SQLite would undo the statement alone,
+//! and for that keep a second copy of each page that it changes: there it is an `INSERT OR FAIL`, which undoes nothing.
 
 use sea_orm::sea_query::{ArrayType, ValueType};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
@@ -48,7 +51,8 @@ impl Rows {
     /// What `sql`, which reads `r`, finds.
     ///
     /// # Errors
-    /// The database's; statements before the one that failed are done, so several belong into a transaction.
+    /// The database's; what was done before it failed stays done, on SQLite even within one statement, so this belongs into a
+    /// transaction that is given up then.
     pub async fn query(self, db: &impl ConnectionTrait, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
         let mut found = Vec::new();
         for statement in self.statements(db.get_database_backend(), sql) {
@@ -84,6 +88,7 @@ impl Rows {
 
     fn chunks(self, backend: DbBackend, sql: &str) -> Vec<Statement> {
         let names = self.names();
+        let sql = sql.replacen("INSERT INTO", "INSERT OR FAIL INTO", 1);
         let width = self.columns.len();
         let height = self.columns[0].values.len();
         let mut columns: Vec<_> = self.columns.into_iter().map(|column| column.values.into_iter()).collect();
@@ -140,6 +145,14 @@ mod tests {
         let statements = (1..=600).flat_map(|height| rows(height).statements(DbBackend::Sqlite, "SELECT a FROM r"));
         let texts: BTreeSet<String> = statements.map(|statement| statement.sql).collect();
         assert_eq!(texts.len(), 10);
+    }
+
+    #[test]
+    fn an_insert_keeps_no_copy_on_sqlite_for_undoing_it_alone() {
+        let insert = "INSERT INTO t (a) SELECT a FROM r WHERE true ON CONFLICT (a) DO NOTHING";
+        let texts = |backend| rows(3).statements(backend, insert).into_iter().map(|statement| statement.sql);
+        assert!(texts(DbBackend::Sqlite).all(|sql| sql.contains(" INSERT OR FAIL INTO t ")));
+        assert!(texts(DbBackend::Postgres).all(|sql| sql.ends_with(insert)));
     }
 
     #[test]

@@ -51,6 +51,7 @@ fn steps() -> Vec<Step> {
         catalogue_reads::STEP,
         trials::STEP,
         order_lines::STEP,
+        order_lines::SQLITE_STEP,
     ]
 }
 

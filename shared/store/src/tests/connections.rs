@@ -39,7 +39,7 @@ async fn the_connection_that_writes_a_file_has_room_for_a_large_transaction() {
     let database = home.open();
     let tx = database.begin().await.unwrap();
     for (setting, expected) in
-        [("cache_size", -16_384), ("wal_autocheckpoint", 8_000), ("journal_size_limit", 64 << 20)]
+        [("cache_size", -16_384), ("wal_autocheckpoint", 32_000), ("journal_size_limit", 256 << 20), ("temp_store", 2)]
     {
         let row = tx.query_one_raw(database.statement(format!("PRAGMA {setting}"), [])).await.unwrap().unwrap();
         assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), expected, "{setting}");

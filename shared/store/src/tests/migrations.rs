@@ -102,3 +102,29 @@ async fn movements_from_before_the_stock_flows_are_kept_and_a_new_kind_is_known_
         assert_eq!(number(&database, "SELECT CAST(sum(on_hand_change) AS bigint) FROM stock_movements").await, 12);
     }
 }
+
+#[tokio::test]
+async fn lines_from_before_are_kept_on_sqlite_and_are_held_to_no_order_after() {
+    const LINE: &str = "INSERT INTO order_lines (order_id, line_no, sku, quantity, unit_price_minor)";
+    let home = Home::file();
+    let database = home.migrated().await;
+    // As it was before the step.
+    for sql in [
+        "DELETE FROM millpond_migrations WHERE version = 'm0016_order_lines_sqlite'",
+        "DROP TABLE order_lines",
+        "CREATE TABLE order_lines (order_id BLOB NOT NULL REFERENCES orders (id) ON DELETE CASCADE, line_no INTEGER NOT NULL, \
+         sku TEXT NOT NULL, quantity INTEGER NOT NULL, unit_price_minor INTEGER NOT NULL, PRIMARY KEY (order_id, line_no)) STRICT",
+        "INSERT INTO orders (id, region, market, idempotency_key, fingerprint, state, currency, shipping_minor, tax_minor, \
+         discount_minor, total_minor, pricing, attribution, accepted_at) VALUES (x'01', 1, 'eu', 'key', x'07', 'confirmed', 'EUR', \
+         0, 0, 0, 1000, '{}', '{}', '2026-11-29T12:00:00.000+00:00')",
+    ] {
+        write(&database, sql, []).await.unwrap();
+    }
+    write(&database, &format!("{LINE} VALUES (x'01', 1, 'MUG', 2, 500)"), []).await.unwrap();
+    write(&database, &format!("{LINE} VALUES (x'02', 1, 'MUG', 3, 500)"), []).await.unwrap_err();
+    assert_eq!(crate::migrate(&database).await.unwrap(), ["m0016_order_lines_sqlite"]);
+    write(&database, &format!("{LINE} VALUES (x'02', 1, 'MUG', 3, 500)"), []).await.unwrap();
+    assert_eq!(number(&database, "SELECT sum(quantity) FROM order_lines").await, 5);
+    let none = write(&database, &format!("{LINE} VALUES (x'03', 1, 'MUG', 0, 500)"), []).await;
+    assert!(none.unwrap_err().to_string().contains("order_lines_quantity_positive"));
+}
