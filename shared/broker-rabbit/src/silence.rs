@@ -41,12 +41,14 @@ impl Silence {
         loop {
             asks.tick().await;
             let asked = Instant::now();
+            let mut told = false;
             let mut answer = std::pin::pin!(lane.ask());
             let answered = if let Ok(answered) = timeout(after, &mut answer).await {
                 answered
             } else {
                 self.0.store(true, Ordering::Relaxed);
-                if blocked.borrow().is_none() {
+                told = blocked.borrow().is_none();
+                if told {
                     tracing::warn!("RabbitMQ has not answered for {after:?}: nothing is published until it does");
                 }
                 let answered = answer.await;
@@ -54,9 +56,7 @@ impl Silence {
                 answered
             };
             match answered {
-                Ok(()) if asked.elapsed() >= after => {
-                    tracing::info!("RabbitMQ answers again, after {:?}", asked.elapsed());
-                }
+                Ok(()) if told => tracing::info!("RabbitMQ answers again, after {:?}", asked.elapsed()),
                 Ok(()) => {}
                 // The channel is over, and the connection is looked at by others.
                 Err(_) => return pending().await,
