@@ -19,9 +19,9 @@ use crate::error::Error;
 const SQLITE_CACHE_KIB: u32 = 16 << 10;
 
 /// How long SQLite's log becomes before a commit folds it into the file, pages of 4 KiB: 128 MB. SQLite's own 1,000 are less than
-/// one batch, and each time the commit waits for two more syncs and writes the same pages again: with 8,000 it did so three times
-/// a second at 10,000 orders/s, and held a quarter less of them. Pages in the log are no memory. What a kill leaves of it is read
-/// through once when the file is opened again.
+/// one batch, and each time the commit waits for two more syncs and writes the same pages again: 8,000 were several times a second
+/// at 10,000 orders/s, of which some then piled up (infra/decisions/0002). Pages in the log are no memory. What a kill leaves of it
+/// is read through once when the file is opened again.
 const SQLITE_CHECKPOINT_PAGES: u32 = 32_000;
 
 /// A log that a long read has kept from being folded in is cut back to this afterwards, bytes. More than
